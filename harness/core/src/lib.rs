@@ -1,0 +1,24 @@
+//! What every room shares: virtual time, identities, seeded random streams, Linux error numbers and
+//! the vocabulary of the event log.
+//!
+//! Suggested reading order: [`time`], [`id`], [`random`], [`errno`], [`event`], [`metric`].
+//!
+//! **Invariant:** nothing here reads a clock, a file or the environment, and nothing here knows what a
+//! packet, a socket or a scenario file looks like inside.
+#![forbid(unsafe_code)]
+
+pub mod errno;
+
+pub mod event;
+pub mod id;
+
+pub mod metric;
+pub mod random;
+pub mod time;
+
+pub use errno::Errno;
+
+pub use event::{Event, EventSink};
+pub use id::HostId;
+pub use random::{Ratio, Stream};
+pub use time::{SimDuration, SimTime};
