@@ -1,0 +1,91 @@
+//! What a run and each of its hosts are told at the start.
+
+use std::net::IpAddr;
+
+use halfopen_core::{SimDuration, SimTime};
+use halfopen_netstack::Sysctls;
+
+/// How the next thread is chosen among those that are ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheduling {
+    /// Threads run in the order in which they became ready.
+    Fifo,
+    /// A seeded choice among the ready threads.
+    Shuffle,
+}
+
+/// What holds for the whole run.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// The scenario's seed: every random stream depends on it.
+    pub seed: u64,
+    /// The wall clock at the start of the run: nanoseconds since 1970.
+    pub epoch_nanos: u64,
+    /// What CPU counts say.
+    pub cpus: u32,
+    /// How the next thread is chosen.
+    pub scheduling: Scheduling,
+    /// Nothing happens at this instant or later: the run ends with
+    /// [`EndReason::TimeLimit`](halfopen_core::event::EndReason::TimeLimit).
+    pub time_limit: SimTime,
+}
+
+/// How a host's C library caches names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StubCache {
+    /// glibc: no cache at all.
+    #[default]
+    None,
+    /// Honours the TTL of the answer.
+    Ttl,
+    /// The old JVM: an answer is kept for ever.
+    Forever,
+    /// The new JVM: an answer is kept this long, whatever its TTL.
+    Fixed(SimDuration),
+}
+
+/// resolv.conf(5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResolverConfig {
+    /// `nameserver` lines, in order.
+    pub nameservers: Vec<IpAddr>,
+    /// The `search` list.
+    pub search: Vec<String>,
+    /// `options ndots:`.
+    pub ndots: u32,
+    /// `options timeout:`, for each attempt at each server.
+    pub timeout: SimDuration,
+    /// `options attempts:`.
+    pub attempts: u32,
+    /// `options rotate`.
+    pub rotate: bool,
+    /// `options single-request`.
+    pub single_request: bool,
+    /// `options single-request-reopen`.
+    pub single_request_reopen: bool,
+    /// `options use-vc`: TCP only.
+    pub use_vc: bool,
+    /// What the C library, or a runtime above it, remembers.
+    pub cache: StubCache,
+}
+
+/// One host: a process, its kernel and its one interface.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Its name; also its host name.
+    pub name: String,
+    /// The addresses of its interface.
+    pub addresses: Vec<IpAddr>,
+    /// The interface's MTU in bytes.
+    pub interface_mtu: u32,
+    /// The settings of its kernel.
+    pub sysctls: Sysctls,
+    /// Its C library's resolver.
+    pub resolver: ResolverConfig,
+    /// /etc/hosts besides localhost and itself.
+    pub hosts_file: Vec<(IpAddr, String)>,
+    /// How far this host's wall clock is off, in nanoseconds.
+    pub clock_offset_nanos: i64,
+    /// Descriptors a process may have (RLIMIT_NOFILE).
+    pub fd_limit: u32,
+}

@@ -1,0 +1,94 @@
+//! Files that programs must find different from the machine's own.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use halfopen_core::HostId;
+
+use crate::Kernel;
+use crate::config::{HostConfig, ResolverConfig};
+
+/// /etc/nsswitch.conf: what getaddrinfo here does.
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n";
+/// /etc/services: what clients ask for (IANA's numbers).
+const SERVICES: &str = "domain\t53/tcp\ndomain\t53/udp\nhttp\t80/tcp\nhttps\t443/tcp\nhttps\t443/udp\nmysql\t3306/tcp\n\
+    postgresql\t5432/tcp\namqp\t5672/tcp\nredis\t6379/tcp\n";
+
+impl Kernel {
+    /// The contents of a file that programs must find different from the machine's own: /etc/resolv.conf, /etc/hosts,
+    /// /etc/nsswitch.conf, /etc/hostname, /proc/sys/net/..., cgroup CPU limits. `None`: not one of them.
+    pub fn virtual_file(&self, host: HostId, path: &str) -> Option<Vec<u8>> {
+        let config = &self.hosts[host.index()].config;
+        let text = match path {
+            "/etc/resolv.conf" => resolv_conf(&config.resolver),
+            "/etc/hosts" => hosts_file(config),
+            "/etc/nsswitch.conf" => NSSWITCH.to_owned(),
+            "/etc/hostname" | "/proc/sys/kernel/hostname" => format!("{}\n", config.name),
+            "/etc/gai.conf" => String::new(),
+            "/etc/services" => SERVICES.to_owned(),
+            "/proc/cpuinfo" => cpuinfo(self.config.cpus),
+            "/sys/devices/system/cpu/online" => cpu_range(self.config.cpus),
+            // The C library and std count CPUs by affinity, which the front end sets; a cgroup without a limit agrees.
+            "/proc/self/cgroup" => "0::/\n".to_owned(),
+            "/sys/fs/cgroup/cpu.max" => "max 100000\n".to_owned(),
+            _ => {
+                let name = path.strip_prefix("/proc/sys/")?.replace('/', ".");
+                format!("{}\n", config.sysctls.get(&name)?)
+            }
+        };
+        Some(text.into_bytes())
+    }
+}
+
+fn cpu_range(cpus: u32) -> String {
+    match cpus {
+        0 | 1 => "0\n".to_owned(),
+        _ => format!("0-{}\n", cpus - 1),
+    }
+}
+
+fn cpuinfo(cpus: u32) -> String {
+    let mut text = String::new();
+    for cpu in 0..cpus {
+        let _ = write!(text, "processor\t: {cpu}\nphysical id\t: 0\ncore id\t\t: {cpu}\ncpu cores\t: {cpus}\n\n");
+    }
+    text
+}
+
+/// resolv.conf(5).
+fn resolv_conf(resolver: &ResolverConfig) -> String {
+    let mut text = String::new();
+    for server in &resolver.nameservers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !resolver.search.is_empty() {
+        let _ = writeln!(text, "search {}", resolver.search.join(" "));
+    }
+    let seconds = resolver.timeout.as_millis().div_ceil(1000);
+    let _ = write!(text, "options ndots:{} timeout:{seconds} attempts:{}", resolver.ndots, resolver.attempts);
+    for (set, name) in [
+        (resolver.rotate, "rotate"),
+        (resolver.single_request, "single-request"),
+        (resolver.single_request_reopen, "single-request-reopen"),
+        (resolver.use_vc, "use-vc"),
+    ] {
+        if set {
+            let _ = write!(text, " {name}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// hosts(5): localhost, the host itself, and what the scenario adds.
+fn hosts_file(config: &HostConfig) -> String {
+    let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+    let itself = config.addresses.iter().map(|address| (*address, config.name.as_str()));
+    let others = config.hosts_file.iter().map(|(address, name)| (*address, name.as_str()));
+    let entries: Vec<(IpAddr, &str)> = itself.chain(others).collect();
+    for (address, name) in entries {
+        let _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}
