@@ -1,0 +1,192 @@
+//! A small simulation for tests, and a fresh child process for each: a run leaves its process full of parked threads.
+#![allow(dead_code)]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use halfopen_core::event::{EndReason, EventSink};
+use halfopen_core::{Event, SimDuration, SimTime};
+use halfopen_fabric::config::FabricConfig;
+use halfopen_fabric::fabric::Fabric;
+use halfopen_interpose::{Main, Setup, StuckReport};
+use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
+use halfopen_netstack::Sysctls;
+
+/// Tells a child which test it is.
+const CHILD: &str = "HALFOPEN_INTERPOSE_CHILD";
+
+/// How long a child may take in real time.
+const CHILD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// 2026-01-01T00:00:00Z.
+pub const EPOCH_NANOS: u64 = 1_767_225_600_000_000_000;
+
+/// Runs `body` in a fresh process, which must succeed. `test` is the name of the calling test.
+#[track_caller]
+pub fn isolated(test: &str, body: impl FnOnce()) {
+    if let Some(output) = in_child(test, body) {
+        assert!(output.status.success(), "{}\n{}", output.status, text(&output));
+    }
+}
+
+/// Runs `body` in a fresh process; in the parent, what became of it.
+#[allow(clippy::disallowed_methods)] // The environment says whether this is the child; no run reads it.
+pub fn in_child(test: &str, body: impl FnOnce()) -> Option<Output> {
+    if std::env::var(CHILD).is_ok_and(|name| name == test) {
+        body();
+        halfopen_interpose::child::exit_now(0);
+    }
+    let program = std::env::current_exe().expect("a test knows its program");
+    let mut command = Command::new(program);
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    halfopen_interpose::child::prepare(&mut command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the test's program starts");
+    let pid = child.id() as libc::pid_t;
+    let (over, patience) = mpsc::channel::<()>();
+    let killer = std::thread::spawn(move || {
+        if patience.recv_timeout(CHILD_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // SAFETY: a signal to the child, which has not been waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+    });
+    let output = child.wait_with_output().expect("a child ends");
+    drop(over);
+    killer.join().expect("the killer does not panic");
+    Some(output)
+}
+
+/// Everything that a child printed.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The log of a run, shared with the test.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<(SimTime, Event)>>>);
+
+impl EventSink for Log {
+    fn event(&mut self, at: SimTime, event: &Event) {
+        self.0.lock().unwrap().push((at, event.clone()));
+    }
+}
+
+/// What a run left behind.
+pub struct Report {
+    pub reason: EndReason,
+    pub log: Vec<(SimTime, Event)>,
+    pub end: SimTime,
+}
+
+impl Report {
+    /// FNV-1a over the whole log.
+    pub fn hash(&self) -> u64 {
+        let text = format!("{:?}", self.log);
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    }
+
+    pub fn unsupported(&self) -> Vec<String> {
+        let call = |(_, event): &(SimTime, Event)| match event {
+            Event::Unsupported { call, .. } => Some(call.to_string()),
+            _ => None,
+        };
+        self.log.iter().filter_map(call).collect()
+    }
+
+    /// The run must have come to its natural end.
+    #[track_caller]
+    pub fn done(self) -> Report {
+        assert_eq!(self.reason, EndReason::Done, "{:#?}", self.log);
+        self
+    }
+}
+
+/// Hosts `a`, `b`, ... at 10.0.0.1, 10.0.0.2, ..., and what each runs.
+pub struct Sim {
+    pub seed: u64,
+    pub scheduling: Scheduling,
+    pub watchdog: Duration,
+    pub steps: Vec<(SimTime, Step)>,
+    pub nameservers: Vec<IpAddr>,
+    mains: Vec<Main>,
+}
+
+impl Sim {
+    pub fn new() -> Sim {
+        let watchdog = Duration::from_secs(20);
+        Sim {
+            seed: 1,
+            scheduling: Scheduling::Fifo,
+            watchdog,
+            steps: Vec::new(),
+            nameservers: Vec::new(),
+            mains: Vec::new(),
+        }
+    }
+
+    pub fn host(mut self, main: impl Fn() + Send + Sync + 'static) -> Sim {
+        self.mains.push(Arc::new(main));
+        self
+    }
+
+    pub fn run(self) -> Report {
+        self.run_watched(|report| panic!("stuck: {report:?}"))
+    }
+
+    pub fn run_watched(self, on_stuck: impl FnOnce(StuckReport) + Send + 'static) -> Report {
+        let log = Log::default();
+        let config = KernelConfig {
+            seed: self.seed,
+            epoch_nanos: EPOCH_NANOS,
+            cpus: 2,
+            scheduling: self.scheduling,
+            time_limit: SimTime::ZERO + SimDuration::from_secs(100 * 3600),
+        };
+        let fabric = Fabric::new(&FabricConfig { seed: self.seed, ..FabricConfig::default() }).unwrap();
+        let mut kernel = Kernel::new(config, fabric, Box::new(log.clone()));
+        for number in 0..self.mains.len() {
+            let host = kernel.add_host(host(number, &self.nameservers));
+            kernel.add_step(SimTime::ZERO, Step::StartHost(host));
+        }
+        for (at, step) in self.steps {
+            kernel.add_step(at, step);
+        }
+        let setup = Setup { kernel, mains: self.mains, watchdog: self.watchdog, on_stuck: Box::new(on_stuck) };
+        let finished = halfopen_interpose::run(setup);
+        let reason = finished.kernel.end_reason().expect("a finished run has ended").clone();
+        let end = finished.kernel.now();
+        let log = std::mem::take(&mut *log.0.lock().unwrap());
+        Report { reason, log, end }
+    }
+}
+
+/// The address of host `number`.
+pub fn address(number: usize) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, number as u8 + 1).into()
+}
+
+fn host(number: usize, nameservers: &[IpAddr]) -> HostConfig {
+    HostConfig {
+        name: char::from(b'a' + number as u8).to_string(),
+        addresses: vec![address(number)],
+        interface_mtu: 1500,
+        sysctls: Sysctls::default(),
+        resolver: ResolverConfig {
+            nameservers: nameservers.to_vec(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: SimDuration::from_secs(5),
+            attempts: 2,
+            rotate: false,
+            single_request: false,
+            single_request_reopen: false,
+            use_vc: false,
+            cache: StubCache::None,
+        },
+        hosts_file: vec![(address(number), "myself".to_owned())],
+        clock_offset_nanos: 0,
+        fd_limit: 1024,
+    }
+}
