@@ -1,0 +1,234 @@
+//! `run` and `check`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use halfopen_record::log::LogFilter;
+use halfopen_record::report::{Style, report};
+use halfopen_record::{RunResult, Verdict, github, json, junit};
+use halfopen_scenario::Plan;
+
+use super::args::{Check, Format, Run};
+use super::{ERROR, FAILED, PASSED, colour, input, print, progress};
+use crate::child::{self, Ended, Request};
+use crate::program::Client;
+use crate::single;
+
+/// Checks scenarios, says how many are good.
+pub(super) fn check(arguments: &Check, clients: &[Client]) -> u8 {
+    match input::load(&arguments.paths, &single::registry(clients), colour(&std::io::stderr())) {
+        Ok(plans) => {
+            let scenarios: std::collections::BTreeSet<&str> = plans.iter().map(|plan| plan.file.as_str()).collect();
+            print(&format!("{} scenarios with {} runs: all good\n", scenarios.len(), plans.len()))
+        }
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            ERROR
+        }
+    }
+}
+
+/// Runs scenarios and judges them.
+pub(super) fn run(arguments: &Run, clients: &[Client]) -> u8 {
+    let plans = match plans(arguments, clients) {
+        Ok(plans) => plans,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return ERROR;
+        }
+    };
+    match run_all(arguments, &plans) {
+        Ok(results) => finish(arguments, &results),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ERROR
+        }
+    }
+}
+
+/// Everything that can be wrong is found before anything runs.
+fn plans(arguments: &Run, clients: &[Client]) -> Result<Vec<Plan>, String> {
+    let mut plans = input::load(&arguments.paths, &single::registry(clients), colour(&std::io::stderr()))?;
+    if let Some(filter) = &arguments.log {
+        LogFilter::parse(filter).map_err(|mistake| format!("error: --log: {mistake}\n"))?;
+    }
+    if let Some(folder) = &arguments.pcap {
+        fs::create_dir_all(folder).map_err(|error| format!("error: --pcap {}: {error}\n", folder.display()))?;
+    }
+    if let Some(wanted) = &arguments.variant {
+        let known: Vec<String> = plans.iter().filter_map(|plan| plan.variant.clone()).collect();
+        plans.retain(|plan| plan.variant.as_ref() == Some(wanted));
+        if plans.is_empty() {
+            return Err(format!(
+                "error: no scenario has a variant `{wanted}`\n  help: there are {}\n",
+                known.join(", ")
+            ));
+        }
+    }
+    for plan in &plans {
+        single::everybody_has_a_program(plan, &[])?;
+    }
+    if let Some(seed) = arguments.seed {
+        plans = plans.into_iter().map(|plan| plan.with_seed(seed)).collect();
+    }
+    Ok(plans)
+}
+
+/// Runs all plans, some at once, and prints each result in the order of the plans as soon as its turn comes.
+fn run_all(arguments: &Run, plans: &[Plan]) -> Result<Vec<RunResult>, String> {
+    let folder = tempfile::tempdir().map_err(|error| format!("no folder for results: {error}"))?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let jobs = arguments.jobs.map_or(processors, |jobs| jobs as usize).clamp(1, plans.len().max(1));
+    let next = Mutex::new(0..plans.len());
+    let bar = progress::bar(plans.len(), arguments.format == Format::Human);
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (tell, next, folder) = (tell.clone(), &next, folder.path());
+            scope.spawn(move || {
+                while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
+                    let done = one(arguments, &plans[index], &folder.join(index.to_string()));
+                    // Whoever listens has gone only if this scope has.
+                    let _ = tell.send((index, done));
+                }
+            });
+        }
+        drop(tell);
+        let mut waiting = BTreeMap::new();
+        let mut results = Vec::new();
+        for (index, done) in told {
+            waiting.insert(index, done);
+            bar.inc(1);
+            while let Some(done) = waiting.remove(&results.len()) {
+                let (result, log) = done?;
+                bar.suspend(|| show(arguments, &result, &log));
+                results.push(result);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(results)
+    })
+}
+
+/// One run, or two where each must be the same as the other. Says its log, too, if one is wanted.
+fn one(arguments: &Run, plan: &Plan, folder: &Path) -> Result<(RunResult, String), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("no folder for a result: {error}"))?;
+    let log = folder.join("events");
+    let wants_log = arguments.log.is_some() || arguments.twice;
+    let mut result = launch(arguments, plan, folder, wants_log.then_some(log.as_path()))?;
+    if arguments.twice && result.verdict != Verdict::Error {
+        let second_folder = folder.join("second");
+        fs::create_dir_all(&second_folder).map_err(|error| format!("no folder for a result: {error}"))?;
+        let second_log = second_folder.join("events");
+        let second = launch(arguments, plan, &second_folder, Some(&second_log))?;
+        if second.fingerprint != result.fingerprint {
+            result.verdict = Verdict::Error;
+            result.error = Some(first_difference(&log, &second_log));
+        }
+    }
+    let text = match &arguments.log {
+        Some(_) => fs::read_to_string(&log).map_err(|error| format!("cannot read the log of a run: {error}"))?,
+        None => String::new(),
+    };
+    // Logs can be large, and there may be many runs.
+    fs::remove_dir_all(folder).map_err(|error| format!("cannot clear a folder of results: {error}"))?;
+    Ok((result, text))
+}
+
+fn launch(arguments: &Run, plan: &Plan, folder: &Path, events: Option<&Path>) -> Result<RunResult, String> {
+    let request = Request {
+        file: plan.file.clone().into(),
+        variant: plan.variant.clone(),
+        seed: Some(plan.seed),
+        result: folder.join("result.json"),
+        events: events.map(Path::to_owned),
+        pcap: arguments.pcap.clone(),
+        log: arguments.log.clone(),
+        test: None,
+    };
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
+    let limit = Duration::from_secs(arguments.wall_limit);
+    match child::launch(&program, &[], &request, limit) {
+        Ok(Ended::Result(result)) => Ok(*result),
+        Ok(Ended::Died { how, output }) => Ok(single::died(plan, None, &format!("{how}\n{output}"), Duration::ZERO)),
+        Err(error) => Err(format!("cannot start a run: {error}")),
+    }
+}
+
+/// The first line in which two event logs differ.
+fn first_difference(first: &Path, second: &Path) -> String {
+    let lines = |path: &Path| fs::File::open(path).map(|file| BufReader::new(file).lines());
+    let (mut first, mut second) = match (lines(first), lines(second)) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(error), _) | (_, Err(error)) => return format!("two runs differ, and their logs cannot be read: {error}"),
+    };
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        let end = || "(the end of the log)".to_owned();
+        match (first.next().and_then(Result::ok), second.next().and_then(Result::ok)) {
+            (None, None) => return "two runs have different fingerprints but the same log lines".to_owned(),
+            (one, other) if one == other => {}
+            (one, other) => {
+                return format!(
+                    "two runs with the same seed differ from event {number} on\n  first:  {}\n  second: {}",
+                    one.unwrap_or_else(end),
+                    other.unwrap_or_else(end)
+                );
+            }
+        }
+    }
+}
+
+fn show(arguments: &Run, result: &RunResult, log: &str) {
+    match arguments.format {
+        Format::Human => {
+            let style = Style { colour: colour(&std::io::stdout()), table: arguments.report };
+            print(&format!("{log}{}", report(result, style)));
+        }
+        Format::Json => {
+            print(&format!("{}\n", json::line(result).trim_end()));
+        }
+        Format::Github => {
+            print(&github::annotations(result));
+        }
+        // One document for all.
+        Format::Junit => {}
+    }
+    // Machines read standard output; the log is for people.
+    if arguments.format != Format::Human && !log.is_empty() {
+        eprint!("{log}");
+    }
+}
+
+fn finish(arguments: &Run, results: &[RunResult]) -> u8 {
+    let count = |verdict| results.iter().filter(|result| result.verdict == verdict).count();
+    let (passed, failed, errors) = (count(Verdict::Pass), count(Verdict::Fail), count(Verdict::Error));
+    match arguments.format {
+        Format::Human => {
+            let broken = if errors > 0 { format!(", {errors} could not be completed") } else { String::new() };
+            print(&format!("{passed} passed, {failed} failed{broken}\n"));
+        }
+        Format::Junit => match junit::document(results) {
+            Ok(document) => {
+                print(&document);
+            }
+            Err(error) => {
+                eprintln!("error: cannot write JUnit XML: {error}");
+                return ERROR;
+            }
+        },
+        Format::Json | Format::Github => {}
+    }
+    match (errors, failed) {
+        (0, 0) => PASSED,
+        (0, _) => FAILED,
+        _ => ERROR,
+    }
+}
