@@ -11,8 +11,9 @@ use halfopen_scenario::plan::{self, FaultKind, FaultPlan, HostPlan, Plan, Resolv
 use crate::condition;
 use crate::dns;
 
-/// Makes the kernel of a run. Every host is declared to the log first, then every record of the zone.
-pub(crate) fn kernel(plan: &Plan, fabric: Fabric, sink: Box<dyn EventSink>) -> Kernel {
+/// Makes the kernel of a run. Every host is declared to the log first, then every record of the zone. Where no program
+/// says that it is done (`ends_by_itself` is false), the run ends with the load.
+pub(crate) fn kernel(plan: &Plan, fabric: Fabric, sink: Box<dyn EventSink>, ends_by_itself: bool) -> Kernel {
     let config = KernelConfig {
         seed: plan.seed,
         epoch_nanos: plan.epoch_nanos,
@@ -43,9 +44,7 @@ pub(crate) fn kernel(plan: &Plan, fabric: Fabric, sink: Box<dyn EventSink>) -> K
     for fault in &plan.faults {
         schedule(&mut kernel, plan, fault);
     }
-    if !plan.hosts.iter().any(|host| host.role == Role::Client)
-        && let Some(end) = plan.end_of_load
-    {
+    if !ends_by_itself && let Some(end) = plan.end_of_load {
         kernel.add_step(end, Step::End(EndReason::Done));
     }
     kernel

@@ -144,7 +144,8 @@ fn execute(plan: Plan, request: &Request, clients: &[Client], own: &Own) -> RunR
         Ok(fabric) => fabric,
         Err(error) => return failed(format!("the network cannot be built: {error}")),
     };
-    let kernel = lower::kernel(&plan, fabric, Box::new(recorder.clone()));
+    let ends_by_itself = plan.hosts.iter().any(|host| counts(host, &plan, own));
+    let kernel = lower::kernel(&plan, fabric, Box::new(recorder.clone()), ends_by_itself);
     let plan = Arc::new(plan);
     let mains = mains(&plan, clients, own);
     let stuck = {
