@@ -1,5 +1,8 @@
 //! From a checked plan to a kernel that is ready to run: hosts, network, timeline.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use halfopen_core::event::EndReason;
 use halfopen_core::id::FaultId;
 use halfopen_core::{Event, EventSink, HostId, SimDuration, SimTime};
@@ -25,9 +28,9 @@ pub(crate) fn kernel(plan: &Plan, fabric: Fabric, sink: Box<dyn EventSink>, ends
         time_limit: SimTime::ZERO + plan.time_limit,
     };
     let mut kernel = Kernel::new(config, fabric, sink);
-    let hosts_file = plan.hosts_file();
+    let hosts_file: Arc<[(IpAddr, String)]> = plan.hosts_file().into();
     for host in &plan.hosts {
-        let id = kernel.add_host(host_config(host, hosts_file.clone()));
+        let id = kernel.add_host(host_config(host, Arc::clone(&hosts_file)));
         assert_eq!(id, host.id, "hosts are numbered in the order of the plan");
         kernel.emit(Event::HostDeclared {
             host: id,
@@ -59,7 +62,7 @@ fn start_hosts(kernel: &mut Kernel, plan: &Plan) {
     }
 }
 
-fn host_config(host: &HostPlan, hosts_file: Vec<(std::net::IpAddr, String)>) -> HostConfig {
+fn host_config(host: &HostPlan, hosts_file: Arc<[(IpAddr, String)]>) -> HostConfig {
     HostConfig {
         name: host.name.clone(),
         addresses: host.addresses.clone(),
@@ -160,7 +163,7 @@ fn steps(plan: &Plan, fault: &FaultPlan) -> Steps {
             }
         }
         FaultKind::DnsSet { name, addresses, ttl } => {
-            let change = |addresses: &Vec<std::net::IpAddr>, ttl: SimDuration| {
+            let change = |addresses: &Vec<IpAddr>, ttl: SimDuration| {
                 let told = Event::DnsRecord { name: name.clone(), addresses: addresses.clone(), ttl };
                 vec![Step::Tell(told), dns::set_record(fault.id, name, addresses, ttl)]
             };

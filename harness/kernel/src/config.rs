@@ -1,6 +1,7 @@
 //! What a run and each of its hosts are told at the start.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use halfopen_core::{SimDuration, SimTime};
 use halfopen_netstack::Sysctls;
@@ -83,7 +84,7 @@ pub struct HostConfig {
     /// Its C library's resolver.
     pub resolver: ResolverConfig,
     /// /etc/hosts besides localhost and itself.
-    pub hosts_file: Vec<(IpAddr, String)>,
+    pub hosts_file: Arc<[(IpAddr, String)]>,
     /// How far this host's wall clock is off, in nanoseconds.
     pub clock_offset_nanos: i64,
     /// Descriptors a process may have (RLIMIT_NOFILE).

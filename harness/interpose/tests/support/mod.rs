@@ -185,7 +185,7 @@ fn host(number: usize, nameservers: &[IpAddr]) -> HostConfig {
             use_vc: false,
             cache: StubCache::None,
         },
-        hosts_file: vec![(address(number), "myself".to_owned())],
+        hosts_file: [(address(number), "myself".to_owned())].into(),
         clock_offset_nanos: 0,
         fd_limit: 1024,
     }

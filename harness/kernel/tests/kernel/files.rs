@@ -214,7 +214,7 @@ fn randomness_is_a_stream_for_each_host() {
 #[test]
 fn virtual_files_describe_the_simulated_machine() {
     let mut config = host_config("app", &["10.0.0.1", "fd00::1"]);
-    config.hosts_file = vec![("10.0.0.9".parse().unwrap(), "db.internal".to_owned())];
+    config.hosts_file = [("10.0.0.9".parse().unwrap(), "db.internal".to_owned())].into();
     config.resolver.rotate = true;
     let world = World::new();
     let host = world.kernel(|kernel| kernel.add_host(config));

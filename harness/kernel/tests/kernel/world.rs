@@ -99,7 +99,7 @@ pub fn host_config(name: &str, addresses: &[&str]) -> HostConfig {
             use_vc: false,
             cache: StubCache::None,
         },
-        hosts_file: Vec::new(),
+        hosts_file: [].into(),
         clock_offset_nanos: 0,
         fd_limit: 1024,
     }
