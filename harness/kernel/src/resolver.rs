@@ -32,6 +32,7 @@ use halfopen_core::{Errno, Event, HostId, SimTime};
 use crate::{Fd, ResolverConfig};
 
 pub use cache::HostState;
+pub(crate) use services::services_file;
 
 /// The port of DNS servers (RFC 1035, section 4.2).
 pub const DNS_PORT: u16 = 53;

@@ -7,14 +7,11 @@ use halfopen_core::HostId;
 
 use crate::Kernel;
 use crate::config::{HostConfig, ResolverConfig};
+use crate::resolver;
 
 /// /etc/nsswitch.conf: what getaddrinfo here does.
 const NSSWITCH: &str =
     "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n";
-/// /etc/services: what clients ask for (IANA's numbers).
-const SERVICES: &str = "domain\t53/tcp\ndomain\t53/udp\nhttp\t80/tcp\nhttps\t443/tcp\nhttps\t443/udp\nmysql\t3306/tcp\n\
-    postgresql\t5432/tcp\namqp\t5672/tcp\nredis\t6379/tcp\n";
-
 impl Kernel {
     /// The contents of a file that programs must find different from the machine's own: /etc/resolv.conf, /etc/hosts,
     /// /etc/nsswitch.conf, /etc/hostname, /proc/sys/net/..., cgroup CPU limits. `None`: not one of them.
@@ -26,7 +23,7 @@ impl Kernel {
             "/etc/nsswitch.conf" => NSSWITCH.to_owned(),
             "/etc/hostname" | "/proc/sys/kernel/hostname" => format!("{}\n", config.name),
             "/etc/gai.conf" => String::new(),
-            "/etc/services" => SERVICES.to_owned(),
+            "/etc/services" => resolver::services_file(),
             "/proc/cpuinfo" => cpuinfo(self.config.cpus),
             "/sys/devices/system/cpu/online" => cpu_range(self.config.cpus),
             // The C library and std count CPUs by affinity, which the front end sets; a cgroup without a limit agrees.

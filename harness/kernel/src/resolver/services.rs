@@ -59,6 +59,15 @@ const SERVICES: &[(&str, u16, bool, bool)] = &[
     ("http-alt", 8080, true, true),
 ];
 
+/// /etc/services: the same table as text.
+pub(crate) fn services_file() -> String {
+    let lines = SERVICES.iter().flat_map(|&(name, port, tcp, udp)| {
+        let line = move |there: bool, protocol| there.then(|| format!("{name}\t{port}/{protocol}\n"));
+        [line(tcp, "tcp"), line(udp, "udp")].into_iter().flatten()
+    });
+    lines.collect()
+}
+
 /// The triples that the hints and the service leave; never empty.
 pub(super) fn endpoints(service: Option<&str>, query: &Query<'_>) -> Result<Vec<Endpoint>, GaiError> {
     let service = match service {
