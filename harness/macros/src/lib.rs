@@ -34,7 +34,10 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```ignore
 /// /// GETs over one pooled connection.
 /// #[halfopen::client("http/mine", ops = OPS, params = PARAMS)]
-/// async fn mine(env: halfopen::Env) -> Result<(), halfopen::OpError> { … }
+/// async fn mine(env: halfopen::Env) -> Result<(), halfopen::OpError> {
+///     env.drive(|op| async move { my_client::get(op.key()).await }).await;
+///     Ok(())
+/// }
 /// ```
 ///
 /// `upstream` marks a server: a run does not wait for it to end. The first line of the documentation is what

@@ -2,7 +2,7 @@
 //! to mend it, and nothing runs before there is none.
 //!
 //! Suggested reading order: [`plan`] (what comes out), [`registry`] (what `run:` can name), [`value`]; then, inside,
-//! `node` (the file as a tree), `language` (the tables of keys), `read`, `resolve`, and [`schema`].
+//! `node` (the file as a tree), `language` (the tables of keys), `read`, `resolve`, and [`mod@schema`].
 //!
 //! **Invariant:** nothing here opens a file or prints; text goes in, a plan or diagnostics come out.
 #![forbid(unsafe_code)]
