@@ -1,3 +1,4 @@
+//! The client under a blip, against a little server of its own.
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 

@@ -57,8 +57,8 @@ impl Request {
 pub(crate) enum Ended {
     /// With a result.
     Result(Box<RunResult>),
-    /// Without: it died, or was killed. Says how, and what it had printed.
-    Died { how: String, output: String },
+    /// Without: it died, or was killed. Says how, what it had printed, and how long it had lived in real time.
+    Died { how: String, output: String, wall: Duration },
 }
 
 /// Runs `program` with `arguments` as a child that does `request`, and waits for it at most `wall_limit`.
@@ -83,17 +83,18 @@ pub(crate) fn launch(
         .stderr(output.try_clone()?);
     halfopen_interpose::child::prepare(&mut command);
     let mut child = command.spawn()?;
-    let deadline = Instant::now() + wall_limit;
-    let status = wait(&mut child, deadline)?;
+    let began = Instant::now();
+    let status = wait(&mut child, began + wall_limit)?;
+    let wall = began.elapsed();
     let printed = printed(output)?;
     if let Some(status) = status {
         match fs::read(&request.result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             Some(result) => return Ok(Ended::Result(Box::new(result))),
-            None => return Ok(Ended::Died { how: how_it_died(status), output: printed }),
+            None => return Ok(Ended::Died { how: how_it_died(status), output: printed, wall }),
         }
     }
     let how = format!("the run took more than {wall_limit:?} of real time and was ended");
-    Ok(Ended::Died { how, output: printed })
+    Ok(Ended::Died { how, output: printed, wall })
 }
 
 /// Waits for the child until `deadline`; then kills it and says `None`.

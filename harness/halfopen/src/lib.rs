@@ -58,7 +58,8 @@ macro_rules! scenario {
     ($file:expr) => {{
         fn here() {}
         let name = ::std::any::type_name_of_val(&here);
-        let test = name.strip_suffix("::here").unwrap_or(name);
+        // Within a closure, or in an async test, the test is what is around it.
+        let test = name.strip_suffix("::here").unwrap_or(name).split("::{{closure}}").next().unwrap_or(name);
         $crate::Scenario::new(test, ::core::env!("CARGO_MANIFEST_DIR"), $file)
     }};
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use halfopen_core::event::{OpErrorKind, OpOutcome};
 use halfopen_core::id::OpId;
 use halfopen_core::{Event, HostId, SimDuration, SimTime, Stream};
-use halfopen_interpose::with_kernel;
-use halfopen_scenario::plan::{Arrival, Extent, LoadPlan, PhasePlan, Plan, Spread};
+use halfopen_interpose::{blocking, with_kernel};
+use halfopen_scenario::plan::{Arrival, Extent, HostPlan, LoadPlan, PhasePlan, Plan, Spread};
 use halfopen_scenario::value::Distribution;
 
 use crate::mailbox::{Mailbox, Message};
@@ -48,11 +48,7 @@ pub(crate) fn phases_of(host: HostId, plan: &Plan) -> Vec<HostPhase> {
         let (part, span) = match phase {
             PhasePlan::Idle(span) => (Part::Idle(*span), Some(*span)),
             PhasePlan::Load(load) => {
-                let span = match (load.extent, load.arrival) {
-                    (Extent::For(span), _) => Some(span),
-                    (Extent::Count(count), Arrival::Rate { rate, spread: Spread::Uniform }) => Some(rate.offset(count)),
-                    (Extent::Count(_), _) => None,
-                };
+                let span = span_of(load);
                 let part = match span {
                     _ if load.hosts.contains(&host) => Part::Work(load.clone()),
                     Some(span) => Part::Idle(span),
@@ -67,43 +63,67 @@ pub(crate) fn phases_of(host: HostId, plan: &Plan) -> Vec<HostPhase> {
     phases
 }
 
-/// How far the whole run's load has come: hosts without work in a phase wait here for those that have it.
-#[derive(Debug)]
+/// How long a phase lasts; `None` where that depends on the clients, or on chance.
+fn span_of(load: &LoadPlan) -> Option<SimDuration> {
+    match (load.extent, load.arrival) {
+        (Extent::For(span), _) => Some(span),
+        (Extent::Count(count), Arrival::Rate { rate, spread: Spread::Uniform }) => Some(rate.offset(count)),
+        (Extent::Count(_), _) => None,
+    }
+}
+
+/// How far the whole run's load has come: a phase that lasts until its hosts are done with it ends for all at once.
+///
+/// Hosts wait on the kernel's board: locks and conditions of std work within one host only, as within one process. The
+/// lock here is never waited for, since no thread that holds it gives way to another.
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     state: Mutex<ProgressState>,
-    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct ProgressState {
+    /// Hosts that have started at least once.
+    known: BTreeSet<HostId>,
     begun: BTreeSet<u32>,
-    /// By phase: how many hosts are done with it.
-    done: BTreeMap<u32, usize>,
+    /// By phase: the hosts that are done with it.
+    done: BTreeMap<u32, BTreeSet<HostId>>,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Progress {
-        Progress { state: Mutex::default(), changed: Condvar::new() }
+    fn lock(&self) -> MutexGuard<'_, ProgressState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From when on this host has its share of the load: a host that was restarted has missed what came before. (One
+    /// that was only paused has not, nor one that is late by what its own calls took.)
+    fn join(&self, host: &HostPlan) -> SimTime {
+        if self.lock().known.insert(host.id) { host.start_at } else { now() }
     }
 
     fn begin(&self, index: u32, op: Option<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.begun.insert(index) {
+        if self.lock().begun.insert(index) {
             with_kernel(|kernel| kernel.emit(Event::LoadPhase { index, op }));
         }
     }
 
-    fn finish(&self, index: u32) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner).done.entry(index).or_insert(0) += 1;
-        self.changed.notify_all();
+    fn finish(&self, index: u32, host: HostId) {
+        self.lock().done.entry(index).or_default().insert(host);
+        with_kernel(|kernel| kernel.post(&board_key(index), String::new()));
     }
 
+    /// Waits until so many hosts are done with the phase.
     fn wait(&self, index: u32, hosts: usize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.done.get(&index).copied().unwrap_or(0) < hosts {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let key = board_key(index);
+        let mut seen = 0;
+        while self.lock().done.get(&index).map_or(0, BTreeSet::len) < hosts {
+            seen = blocking(|kernel, call| kernel.board_wait(&key, seen, call)).map_or(seen, |(version, _)| version);
         }
     }
+}
+
+fn board_key(phase: u32) -> String {
+    format!("load/{phase}")
 }
 
 /// An op and whether its outcome is written. The outcome that comes first counts.
@@ -156,6 +176,8 @@ pub(crate) struct Loader {
     progress: Arc<Progress>,
     random: Stream,
     ended: Arc<Ended>,
+    /// Arrivals before this instant are not this life's.
+    joined: SimTime,
     /// Ops with a deadline, the earliest first; the number breaks ties.
     due: BTreeMap<(Instant, OpId), Arc<Ticket>>,
     began: u64,
@@ -164,7 +186,8 @@ pub(crate) struct Loader {
 impl Loader {
     pub(crate) fn new(host: HostId, mailbox: Arc<Mailbox>, plan: Arc<Plan>, progress: Arc<Progress>) -> Loader {
         let random = Stream::new(plan.seed, "arrivals", host.index() as u64);
-        Loader { host, mailbox, plan, progress, random, ended: Arc::default(), due: BTreeMap::new(), began: 0 }
+        let joined = progress.join(plan.host(host));
+        Loader { host, mailbox, plan, progress, random, ended: Arc::default(), joined, due: BTreeMap::new(), began: 0 }
     }
 
     /// Runs all phases, then waits for the last deadlines, then says that no more work will come.
@@ -178,7 +201,10 @@ impl Loader {
                 Part::Work(load) => {
                     self.progress.begin(phase.index, Some(load.op.clone()));
                     self.work(&load, start);
-                    self.progress.finish(phase.index);
+                    self.progress.finish(phase.index, self.host);
+                    if span_of(&load).is_none() {
+                        self.progress.wait(phase.index, load.hosts.len());
+                    }
                 }
                 Part::Idle(span) => {
                     if let PhasePlan::Idle(_) = plan.load[phase.index as usize] {
@@ -234,8 +260,7 @@ impl Loader {
             if at >= end {
                 return;
             }
-            // A host that was restarted has missed the earlier ones.
-            if at >= now() {
+            if at >= self.joined {
                 self.wait_until(at);
                 self.begin(load);
             }

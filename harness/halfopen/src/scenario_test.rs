@@ -12,6 +12,9 @@ use crate::program::{Client, Program};
 use crate::run::Run;
 use crate::single;
 
+/// What libtest prints when no test has the name that it was given.
+const NO_TEST: &str = "running 0 tests";
+
 /// A scenario file with a program of one's own in it, ready to run. `#[halfopen::test]` makes one.
 ///
 /// Each run happens in a process of its own: the test binary starts itself again for this one test, and does the run
@@ -107,13 +110,21 @@ impl Scenario {
         let program = std::env::current_exe().expect("a running program has a file");
         match child::launch(&program, &arguments, &request, child::WALL_LIMIT) {
             Ok(Ended::Result(result)) => Run::new(*result),
-            Ok(Ended::Died { how, output }) => self.failed(plan, &format!("{how}\n{output}")),
-            Err(error) => self.failed(plan, &format!("cannot start the run: {error}")),
+            Ok(Ended::Died { output, wall, .. }) if output.contains(NO_TEST) => self.failed(
+                plan,
+                &format!(
+                    "there is no test `{name}`, so its run could not be started\n\
+                     help: `halfopen::scenario!` stands in the test function itself, not in one that it calls"
+                ),
+                wall,
+            ),
+            Ok(Ended::Died { how, output, wall }) => self.failed(plan, &format!("{how}\n{output}"), wall),
+            Err(error) => self.failed(plan, &format!("cannot start the run: {error}"), Duration::ZERO),
         }
     }
 
-    fn failed(&self, plan: &Plan, how: &str) -> Run {
-        Run::new(single::died(plan, Some(&self.test), how, Duration::ZERO))
+    fn failed(&self, plan: &Plan, how: &str, wall: Duration) -> Run {
+        Run::new(single::died(plan, Some(&self.test), how, wall))
     }
 
     /// Panics with the reports of the runs that did not pass.

@@ -81,13 +81,13 @@ fn own_program<'a>(host: &HostPlan, own: &'a Own) -> Option<&'a Program> {
 
 /// Which run a result is about, and how to have it again.
 pub(crate) fn identity(plan: &Plan, test: Option<&str>) -> Identity {
-    let variant = plan.variant.as_ref().map(|variant| format!(" --variant {variant}")).unwrap_or_default();
+    let variant = plan.variant.as_ref().map(|variant| format!(" --variant {}", quoted(variant))).unwrap_or_default();
     let replay = match test {
         Some(test) => {
             let name = test.split_once("::").map_or(test, |(_, name)| name);
             format!("cargo test -- --exact {name}")
         }
-        None => format!("halfopen run {} --seed {}{variant}", plan.file, plan.seed),
+        None => format!("halfopen run {} --seed {}{variant}", quoted(&plan.file), plan.seed),
     };
     Identity {
         scenario: plan.scenario.clone(),
@@ -95,6 +95,16 @@ pub(crate) fn identity(plan: &Plan, test: Option<&str>) -> Identity {
         file: plan.file.clone(),
         seed: plan.seed,
         replay,
+    }
+}
+
+/// A word as a POSIX shell takes it: as it is where that is safe, else in single quotes.
+fn quoted(word: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -214,7 +224,7 @@ fn effectful(plan: &Plan, clients: &[Client]) -> BTreeSet<String> {
 
 /// What every host runs, indexed by host.
 fn mains(plan: &Arc<Plan>, clients: &[Client], own: &Own) -> Vec<Main> {
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(Progress::default());
     let working: Vec<HostId> = plan.hosts.iter().filter(|host| counts(host, plan, own)).map(|host| host.id).collect();
     let left = Arc::new(Left(Mutex::new(working)));
     plan.hosts

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::expect::Judged;
 use crate::figures::{decimals, seconds};
-use crate::result::{RunResult, Verdict};
+use crate::result::{NO_FINGERPRINT, RunResult, Verdict};
 
 /// How much a report says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,6 +24,7 @@ pub fn report(result: &RunResult, style: Style) -> String {
         Verdict::Error => ("ERROR", RED),
     };
     let mut text = String::new();
+    let fingerprint = if fingerprint == NO_FINGERPRINT { "" } else { fingerprint };
     let head = format!(
         "{} {}  {} virtual in {}s  seed {}  {fingerprint}",
         paint(style, colour, &format!("{word:5}")),

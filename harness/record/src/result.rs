@@ -11,6 +11,9 @@ use crate::expect::{Check, Judged, judge};
 use crate::review::Answer;
 use crate::summary::{Summary, number};
 
+/// The fingerprint of a run that left no event log.
+pub(crate) const NO_FINGERPRINT: &str = "0000000000000000";
+
 /// How a run came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,7 +94,7 @@ pub struct RunResult {
     pub identity: Identity,
     /// How it came out, `must_fail` taken into account.
     pub verdict: Verdict,
-    /// 16 hexadecimal digits; empty if the run left no event log.
+    /// 16 hexadecimal digits; all zeros if the run left no event log.
     pub fingerprint: String,
     /// Seconds of virtual time.
     pub virtual_s: f64,
@@ -142,7 +145,7 @@ impl RunResult {
         RunResult {
             identity,
             verdict: Verdict::Error,
-            fingerprint: String::new(),
+            fingerprint: NO_FINGERPRINT.to_owned(),
             virtual_s: 0.0,
             wall_s: wall.as_secs_f64(),
             expectations: Vec::new(),

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// Longest real time that a run can be given, in seconds: a week.
+const WALL_LIMIT_S_MAX: u64 = 7 * 24 * 60 * 60;
+
 /// Run real clients against a deterministic simulated network, break it, and be told what went wrong.
 #[derive(Parser, Debug)]
 #[command(name = "halfopen", version, about, max_term_width = 100)]
@@ -55,7 +58,12 @@ pub(super) struct Run {
     #[arg(long)]
     pub(super) report: bool,
     /// End a run that takes longer than this many seconds of real time.
-    #[arg(long, value_name = "SECONDS", default_value_t = crate::child::WALL_LIMIT.as_secs())]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = crate::child::WALL_LIMIT.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=WALL_LIMIT_S_MAX)
+    )]
     pub(super) wall_limit: u64,
 }
 

@@ -58,9 +58,6 @@ fn plans(arguments: &Run, clients: &[Client]) -> Result<Vec<Plan>, String> {
     if let Some(filter) = &arguments.log {
         LogFilter::parse(filter).map_err(|mistake| format!("error: --log: {mistake}\n"))?;
     }
-    if let Some(folder) = &arguments.pcap {
-        fs::create_dir_all(folder).map_err(|error| format!("error: --pcap {}: {error}\n", folder.display()))?;
-    }
     if let Some(wanted) = &arguments.variant {
         let known: Vec<String> = plans.iter().filter_map(|plan| plan.variant.clone()).collect();
         plans.retain(|plan| plan.variant.as_ref() == Some(wanted));
@@ -77,7 +74,27 @@ fn plans(arguments: &Run, clients: &[Client]) -> Result<Vec<Plan>, String> {
     if let Some(seed) = arguments.seed {
         plans = plans.into_iter().map(|plan| plan.with_seed(seed)).collect();
     }
+    if let Some(folder) = &arguments.pcap {
+        captures_have_names_of_their_own(&plans)?;
+        fs::create_dir_all(folder).map_err(|error| format!("error: --pcap {}: {error}\n", folder.display()))?;
+    }
     Ok(plans)
+}
+
+/// Captures are named after scenario and variant: two scenarios of one name would overwrite each other's.
+fn captures_have_names_of_their_own(plans: &[Plan]) -> Result<(), String> {
+    let mut files = BTreeMap::new();
+    for plan in plans {
+        let file = files.entry(&plan.scenario).or_insert(&plan.file);
+        if *file != &plan.file {
+            return Err(format!(
+                "error: --pcap: {file} and {} are both scenario `{}`, and so would be their captures\n  help: give one \
+                 of them another name\n",
+                plan.file, plan.scenario
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Runs all plans, some at once, and prints each result in the order of the plans as soon as its turn comes.
@@ -156,7 +173,7 @@ fn launch(arguments: &Run, plan: &Plan, folder: &Path, events: Option<&Path>) ->
     let limit = Duration::from_secs(arguments.wall_limit);
     match child::launch(&program, &[], &request, limit) {
         Ok(Ended::Result(result)) => Ok(*result),
-        Ok(Ended::Died { how, output }) => Ok(single::died(plan, None, &format!("{how}\n{output}"), Duration::ZERO)),
+        Ok(Ended::Died { how, output, wall }) => Ok(single::died(plan, None, &format!("{how}\n{output}"), wall)),
         Err(error) => Err(format!("cannot start a run: {error}")),
     }
 }
