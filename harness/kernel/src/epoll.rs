@@ -23,6 +23,9 @@ pub const EPOLLET: u32 = 1 << 31;
 pub const EPOLLONESHOT: u32 = 1 << 30;
 /// EPOLLEXCLUSIVE: wakes at least one of the instances that watch. All are woken here, which it permits.
 pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
+/// All that may be asked for together with EPOLLEXCLUSIVE (fs/eventpoll.c: EPOLLEXCLUSIVE_OK_BITS): IN, OUT, ERR, HUP,
+/// EPOLLWAKEUP, EPOLLET and the flag itself.
+const EXCLUSIVE_OK: u32 = 0x1d | 1 << 29 | EPOLLET | EPOLLEXCLUSIVE;
 /// epoll instances in a chain of watching (fs/eventpoll.c: EP_MAX_NESTS and the outermost one).
 pub const EPOLL_NESTS_MAX: usize = 5;
 
@@ -146,8 +149,16 @@ impl Kernel {
         if file == id || self.epoll(id).is_none() || (exclusive && (nested || op == EpollOp::Modify)) {
             return Err(Errno::EINVAL);
         }
+        if exclusive && event.events & !EXCLUSIVE_OK != 0 {
+            return Err(Errno::EINVAL);
+        }
         let key = (fd, file);
-        let known = self.epoll(id).is_some_and(|instance| instance.items.contains_key(&key));
+        let item = self.epoll(id).and_then(|instance| instance.items.get(&key));
+        // What was added with EPOLLEXCLUSIVE cannot be modified.
+        if op == EpollOp::Modify && item.is_some_and(|item| item.has(EPOLLEXCLUSIVE)) {
+            return Err(Errno::EINVAL);
+        }
+        let known = item.is_some();
         match (op, known) {
             (EpollOp::Add, _) if nested && self.would_loop(id, file) => Err(Errno::ELOOP),
             (EpollOp::Add, true) => Err(Errno::EEXIST),
@@ -157,7 +168,7 @@ impl Kernel {
                 Ok(())
             }
             (EpollOp::Delete, true) => {
-                self.files.get_mut(file).watchers.remove(&(id, fd));
+                self.files.get_mut(file).watchers.retain(|watcher| *watcher != (id, fd));
                 self.forget_item(id, fd, file);
                 Ok(())
             }
@@ -167,7 +178,10 @@ impl Kernel {
     /// Sets what an item asks for. What is ready now counts as an edge.
     fn watch(&mut self, id: FileId, key: Key, event: EpollEvent) {
         let (fd, file) = key;
-        self.files.get_mut(file).watchers.insert((id, fd));
+        let watchers = &mut self.files.get_mut(file).watchers;
+        if !watchers.contains(&(id, fd)) {
+            watchers.push((id, fd));
+        }
         let instance = self.epoll_mut(id).expect("the caller looked at the kind");
         let queued = instance.items.get(&key).and_then(|item| item.queued);
         instance.items.insert(key, Item { event, spent: false, queued });
@@ -218,7 +232,7 @@ impl Kernel {
 
     pub(crate) fn close_epoll(&mut self, id: FileId, epoll: Epoll) {
         for (fd, file) in epoll.items.into_keys() {
-            self.files.get_mut(file).watchers.remove(&(id, fd));
+            self.files.get_mut(file).watchers.retain(|watcher| *watcher != (id, fd));
         }
     }
 

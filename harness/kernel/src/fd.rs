@@ -102,6 +102,11 @@ impl FdTable {
         Ok(Fd(self.base + index as i32))
     }
 
+    /// The lowest free place at `least` or above.
+    fn first_free(&self, least: u32) -> u32 {
+        (least..).find(|&index| self.get(index).is_none()).expect("places do not end")
+    }
+
     /// Takes this very place, which must be free.
     fn install_at(&mut self, index: u32, file: FileId, close_on_exec: bool) {
         while self.slots.len() <= index as usize {
@@ -200,7 +205,31 @@ impl Kernel {
         (!linger.is_zero()).then_some((socket.host, socket.id, linger))
     }
 
-    /// dup(2), or F_DUPFD_CLOEXEC.
+    /// F_DUPFD and F_DUPFD_CLOEXEC: the lowest free number that is `least` or more.
+    ///
+    /// # Errors
+    /// EBADF, EMFILE; EINVAL where `least` is negative or no number of this process.
+    pub fn dup_from(&mut self, fd: Fd, least: i32, close_on_exec: bool) -> Result<Fd, Errno> {
+        let file = self.lookup(fd)?;
+        let (base, limit) = (self.host().fds.base, self.host().config.fd_limit);
+        let first = u32::try_from(least.saturating_sub(base)).unwrap_or(0);
+        if least < 0 || first >= limit {
+            return Err(Errno::EINVAL);
+        }
+        if first == 0 {
+            return self.dup(fd, close_on_exec);
+        }
+        self.count_call();
+        let index = self.host().fds.first_free(first);
+        if index >= limit {
+            return Err(Errno::EMFILE);
+        }
+        self.files.get_mut(file).references += 1;
+        self.host_mut().fds.install_at(index, file, close_on_exec);
+        Ok(Fd(base + index as i32))
+    }
+
+    /// dup(2).
     ///
     /// # Errors
     /// EBADF, EMFILE.

@@ -1,7 +1,5 @@
 //! Open file descriptions: what a descriptor stands for, their readiness, and who is told when it changes.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::task::Poll;
 
 use halfopen_core::{Errno, HostId, SimDuration};
@@ -33,8 +31,9 @@ pub(crate) struct File {
     pub(crate) nonblocking: bool,
     /// Descriptors, messages in flight and accept queues that hold it.
     pub(crate) references: u32,
-    /// The epoll instances that watch it, and under which number.
-    pub(crate) watchers: BTreeSet<(FileId, Fd)>,
+    /// The epoll instances that watch it, and under which number, in the order in which they began to. The last is told
+    /// first (include/linux/wait.h: `__add_wait_queue` adds at the head).
+    pub(crate) watchers: Vec<(FileId, Fd)>,
     /// SO_RCVTIMEO.
     pub(crate) receive_timeout: Option<SimDuration>,
     /// SO_SNDTIMEO.
@@ -92,6 +91,12 @@ impl Files {
         if slot.0 == id.generation { slot.1.as_mut() } else { None }
     }
 
+    /// All that are of such a kind, by slot.
+    pub(crate) fn find_all(&self, fits: impl Fn(&FileKind) -> bool) -> Vec<FileId> {
+        let open = self.slots.iter().enumerate().filter(|(_, (_, file))| file.as_ref().is_some_and(|f| fits(&f.kind)));
+        open.map(|(index, (generation, _))| FileId { index: index as u32, generation: *generation }).collect()
+    }
+
     pub(crate) fn get(&self, id: FileId) -> &File {
         self.find(id).expect("the description is open")
     }
@@ -117,7 +122,7 @@ impl Kernel {
             kind,
             nonblocking,
             references: 0,
-            watchers: BTreeSet::new(),
+            watchers: Vec::new(),
             receive_timeout: None,
             send_timeout: None,
         })
@@ -177,11 +182,9 @@ impl Kernel {
         if ready == Readiness::NONE {
             return;
         }
-        let mut watcher = self.files.get(id).watchers.first().copied();
-        while let Some((epoll, fd)) = watcher {
+        for place in (0..self.files.get(id).watchers.len()).rev() {
+            let (epoll, fd) = self.files.get(id).watchers[place];
             self.edge(epoll, fd, id, ready);
-            watcher =
-                self.files.get(id).watchers.range((Bound::Excluded((epoll, fd)), Bound::Unbounded)).next().copied();
         }
     }
 
@@ -195,7 +198,7 @@ impl Kernel {
         let file = self.files.get(id);
         match &file.kind {
             FileKind::Inet(socket) => self.stack_of(socket).readiness(socket.id),
-            FileKind::Unix(socket) => self.unix_readiness(socket),
+            FileKind::Unix(socket) => self.unix_readiness(id, socket),
             FileKind::PipeReader(reader) => reader.readiness(),
             FileKind::PipeWriter(writer) => self.pipe_writer_readiness(writer),
             FileKind::EventFd(event) => event.readiness(),
@@ -225,6 +228,8 @@ impl Kernel {
         };
         self.count_call();
         match &self.files.get(file).kind {
+            // Takes nothing, not even an empty datagram (net/socket.c, `sock_read_iter`).
+            FileKind::Inet(_) | FileKind::Unix(_) if buffer.is_empty() => Poll::Ready(Ok(0)),
             FileKind::Inet(_) | FileKind::Unix(_) => {
                 let message = std::task::ready!(self.recv(fd, buffer, MsgFlags::default(), call))?;
                 // read(2) has no place for descriptors that came along: they are closed.
@@ -280,6 +285,7 @@ impl Kernel {
             }
             FileKind::Unix(socket) => socket.bytes_readable(),
             FileKind::PipeReader(reader) => Ok(reader.len()),
+            FileKind::PipeWriter(writer) => Ok(self.pipe_writer_len(writer)),
             _ => Err(Errno::ENOTTY),
         }
     }

@@ -121,6 +121,11 @@ impl Kernel {
         }
     }
 
+    /// FIONREAD of the writing end: the bytes that the reading end still holds.
+    pub(crate) fn pipe_writer_len(&self, writer: &PipeWriter) -> usize {
+        writer.reader.map_or(0, |reader| self.pipe_reader(reader).len())
+    }
+
     pub(crate) fn pipe_writer_readiness(&self, writer: &PipeWriter) -> Readiness {
         match writer.reader.map(|reader| self.pipe_reader(reader).is_full()) {
             None => Readiness::OUT.with(Readiness::ERR),
@@ -157,12 +162,13 @@ impl Kernel {
         let FileKind::PipeWriter(writer) = &self.files.get(file).kind else {
             unreachable!("the caller looked at the kind")
         };
-        let Some(reader) = writer.reader else {
-            return Poll::Ready(if call.done > 0 { Ok(call.done) } else { Err(Errno::EPIPE) });
-        };
+        // Nothing to write is done even where nobody could read it.
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        let Some(reader) = writer.reader else {
+            return Poll::Ready(if call.done > 0 { Ok(call.done) } else { Err(Errno::EPIPE) });
+        };
         let rest = &data[call.done..];
         let end = self.pipe_reader_mut(reader);
         let len = end.put(rest, call.done > 0);

@@ -459,6 +459,9 @@ impl Kernel {
         let wait_all = stream && flags.wait_all && !flags.peek;
         let may_wait = !self.files.get(file).nonblocking && !flags.dont_wait;
         let size = buffer.len();
+        // MSG_TRUNC throws a stream's bytes away (tcp(7)): the program's buffer stays as it is.
+        let mut thrown_away = if stream && flags.trunc { vec![0; size] } else { Vec::new() };
+        let buffer = if stream && flags.trunc { &mut thrown_away[..] } else { buffer };
         let whole = |len| Message { len, full_len: len, from: None, fds: Vec::new() };
         loop {
             let rest = &mut buffer[call.done.min(size)..];
@@ -468,6 +471,9 @@ impl Kernel {
                 self.begin_with_stack(host, |stack, now| stack.recv(now, socket, rest, flags.peek))
             };
             match received {
+                // Nobody sends from port 0: this is how the stack tells of a socket that is shut for reading, which
+                // only those who would wait hear of (net/core/datagram.c).
+                Ok(received) if !stream && received.from.port() == 0 && !may_wait => break,
                 Ok(received) if !stream => {
                     let from = Some(Address::Inet(received.from));
                     let (len, full_len) = (received.len, received.full_len);

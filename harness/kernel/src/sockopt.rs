@@ -22,6 +22,7 @@ mod level {
     pub const SOCKET: i32 = 1;
     pub const IP: i32 = 0;
     pub const TCP: i32 = 6;
+    pub const UDP: i32 = 17;
     pub const IPV6: i32 = 41;
 }
 
@@ -245,6 +246,60 @@ fn mtu_discover_number(value: MtuDiscover) -> i32 {
     }
 }
 
+/// Those of them that are on or off: told as 1 or 0.
+const SWITCHES: &[(i32, i32)] = &[
+    (level::SOCKET, so::DEBUG),
+    (level::SOCKET, so::DONTROUTE),
+    (level::SOCKET, so::OOBINLINE),
+    (level::SOCKET, so::NO_CHECK),
+    (level::SOCKET, so::PASSCRED),
+    (level::SOCKET, so::TIMESTAMP),
+    (level::SOCKET, so::TIMESTAMPNS),
+    (level::SOCKET, so::RXQ_OVFL),
+    (level::IP, ip::RECVOPTS),
+    (level::IP, ip::PKTINFO),
+    (level::IP, ip::RECVERR),
+    (level::IP, ip::RECVTTL),
+    (level::IP, ip::RECVTOS),
+    (level::IP, ip::FREEBIND),
+    (level::IP, ip::TRANSPARENT),
+    (level::IP, ip::BIND_ADDRESS_NO_PORT),
+    (level::IP, ip::MULTICAST_LOOP),
+    (level::IPV6, ipv6::MULTICAST_LOOP),
+    (level::IPV6, ipv6::RECVERR),
+    (level::IPV6, ipv6::RECVPKTINFO),
+    (level::IPV6, ipv6::RECVHOPLIMIT),
+    (level::IPV6, ipv6::DONTFRAG),
+    (level::IPV6, ipv6::RECVTCLASS),
+];
+
+/// What is kept of a remembered option that is set to these bytes, where `before` is its value so far.
+fn remembered_value(level: i32, name: i32, value: &[u8], before: i32, kind: Kind) -> Result<i32, Errno> {
+    // A stream's ECN bits are TCP's own (INET_ECN_MASK).
+    let traffic_class = |class: i32| match kind {
+        Kind::Tcp => class & 0xfc | before & 3,
+        Kind::Udp => class & 0xff,
+    };
+    match (level, name) {
+        (level::IP, ip::TOS) if value.is_empty() => Ok(traffic_class(0)),
+        (level::IP, ip::TOS) => byte_or_int(value).map(traffic_class),
+        (level::IPV6, ipv6::TCLASS) => match int(value)? {
+            -1 => Ok(traffic_class(0)),
+            class @ 0..=255 => Ok(traffic_class(class)),
+            _ => Err(Errno::EINVAL),
+        },
+        // Kept as a number of SYN-ACKs, which go out 1, 2, 4, ... seconds after each other.
+        (level::TCP, tcp::DEFER_ACCEPT) => Ok(match int(value)? {
+            seconds @ 1.. => (seconds as u32 + 1).next_power_of_two().min(1 << 30) as i32 - 1,
+            _ => 0,
+        }),
+        (level, name) => {
+            let number = if level == level::IP { byte_or_int(value)? } else { int(value)? };
+            Ok(if SWITCHES.contains(&(level, name)) { i32::from(number != 0) } else { number })
+        }
+    }
+}
+
 /// Whether a socket of this kind has options of this level at all (an IPv6 socket has those of IPv4, too). A level that
 /// no socket has is left to be reported with its option.
 fn has_level(socket: &InetSocket, level: i32) -> bool {
@@ -276,12 +331,18 @@ impl Kernel {
         if self.set_timeout(file, level, name, value)? {
             return Ok(());
         }
-        let Some(socket) = self.inet(file).cloned() else { return self.set_unix_option(level, name, value) };
+        let Some(socket) = self.inet(file).cloned() else {
+            return self.set_unix_option(file, level, name, value);
+        };
         if !has_level(&socket, level) {
             return Err(Errno::ENOPROTOOPT);
         }
         if let Some(remembered) = self.remember(file, level, name, value) {
             return remembered;
+        }
+        let bound = self.stack_of(&socket).local_address(socket.id).port() != 0;
+        if (level, name) == (level::IPV6, ipv6::V6ONLY) && bound {
+            return Err(Errno::EINVAL);
         }
         let mut options = self.stack_of(&socket).options(socket.id).clone();
         let change = match level {
@@ -317,19 +378,11 @@ impl Kernel {
 
     /// Keeps an option that changes nothing; `None` if it is not one of those.
     fn remember(&mut self, file: FileId, level: i32, name: i32, value: &[u8]) -> Option<Result<(), Errno>> {
-        REMEMBERED.iter().find(|(known, number, _)| (*known, *number) == (level, name))?;
-        let value = match byte_or_int(value) {
-            // Kept as a number of SYN-ACKs, which go out 1, 2, 4, ... seconds after each other.
-            Ok(seconds) if (level, name) == (level::TCP, tcp::DEFER_ACCEPT) && seconds > 0 => {
-                (seconds as u32 + 1).next_power_of_two().min(1 << 30) as i32 - 1
-            }
-            Ok(value) => value,
-            Err(errno) => return Some(Err(errno)),
-        };
-        if let FileKind::Inet(socket) = &mut self.files.get_mut(file).kind {
-            socket.remembered.insert((level, name), value);
-        }
-        Some(Ok(()))
+        let (.., first) = REMEMBERED.iter().find(|(known, number, _)| (*known, *number) == (level, name))?;
+        let FileKind::Inet(socket) = &mut self.files.get_mut(file).kind else { return None };
+        let before = socket.remembered.get(&(level, name)).copied().unwrap_or(*first);
+        let kept = remembered_value(level, name, value, before, socket.kind);
+        Some(kept.map(|value| _ = socket.remembered.insert((level, name), value)))
     }
 
     fn set_socket_level(&self, options: &mut SocketOptions, name: i32, value: &[u8]) -> Result<Change, Errno> {
@@ -368,26 +421,33 @@ impl Kernel {
         Ok(Change::Stack)
     }
 
-    fn set_unix_option(&mut self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        match (level, name) {
-            (
-                level::SOCKET,
-                so::REUSEADDR
-                | so::REUSEPORT
-                | so::BROADCAST
-                | so::KEEPALIVE
-                | so::SNDBUF
-                | so::RCVBUF
-                | so::LINGER
-                | so::PASSCRED
-                | so::PRIORITY
-                | so::MARK
-                | so::RCVLOWAT,
-            ) => int(value).map(|_| ()),
+    fn set_unix_option(&mut self, file: FileId, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        let asked = int(value);
+        let doubled = |most: u32, least: u32| asked.map(|size| ((size.max(0) as u32).min(most) * 2).max(least) as i32);
+        let sysctls = &self.host().config.sysctls;
+        let kept = match (level, name) {
+            (level::SOCKET, so::REUSEADDR | so::BROADCAST | so::KEEPALIVE | so::OOBINLINE | so::PASSCRED) => {
+                asked.map(|on| i32::from(on != 0))
+            }
+            // What is told, as for other sockets; how much fits into the inbox stays as it is.
+            (level::SOCKET, so::SNDBUF) => doubled(sysctls.wmem_max, SNDBUF_MIN_BYTES),
+            (level::SOCKET, so::RCVBUF) => doubled(sysctls.rmem_max, RCVBUF_MIN_BYTES),
+            (level::SOCKET, so::PRIORITY | so::MARK | so::RCVLOWAT) => asked,
+            (level::SOCKET, so::LINGER) => return asked.map(|_| ()),
+            (level::SOCKET, so::REUSEPORT) => {
+                return if asked? == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) };
+            }
+            (level::SOCKET, so::TYPE | so::ERROR | so::PROTOCOL | so::DOMAIN | so::ACCEPTCONN) => {
+                return Err(Errno::ENOPROTOOPT);
+            }
             // Linux: no such level for AF_UNIX.
-            (level, _) if level != level::SOCKET => Err(Errno::EOPNOTSUPP),
-            _ => Err(self.unsupported(&format!("setsockopt level {level} option {name}"), Errno::ENOPROTOOPT)),
-        }
+            (level, _) if level != level::SOCKET => return Err(Errno::EOPNOTSUPP),
+            _ => {
+                return Err(self.unsupported(&format!("setsockopt level {level} option {name}"), Errno::ENOPROTOOPT));
+            }
+        };
+        self.unix_mut(file).remember(name, kept?);
+        Ok(())
     }
 
     /// The option's bytes; the front end cuts them to the caller's length (`len`).
@@ -418,8 +478,11 @@ impl Kernel {
     }
 
     fn get_inet_option(&mut self, socket: &InetSocket, level: i32, name: i32) -> Result<Option<Vec<u8>>, Errno> {
-        if !has_level(socket, level) {
-            return Err(Errno::ENOPROTOOPT);
+        // Linux: ENOPROTOOPT for setting what is not there, EOPNOTSUPP for asking, where not even the level is.
+        let known = [level::SOCKET, level::IP, level::IPV6, level::TCP].contains(&level);
+        let udp = level == level::UDP && socket.kind == Kind::Udp;
+        if !(udp || known && has_level(socket, level)) {
+            return Err(Errno::EOPNOTSUPP);
         }
         if let Some((.., before)) = REMEMBERED.iter().find(|(known, number, _)| (*known, *number) == (level, name)) {
             let value = socket.remembered.get(&(level, name)).copied().unwrap_or(*before);
@@ -548,13 +611,15 @@ impl Kernel {
         let host = self.current_host();
         let socket = self.unix_mut(file);
         let value: i32 = match name {
+            _ if socket.remembered(name).is_some() => socket.remembered(name).unwrap_or_default(),
             so::TYPE => socket.type_number(),
             so::ERROR => socket.take_error().map_or(0, |errno| errno.0),
             so::DOMAIN => 1,
             so::PROTOCOL => 0,
             so::ACCEPTCONN => socket.is_listening().into(),
             so::SNDBUF | so::RCVBUF => UNIX_BUFFER_BYTES as i32,
-            so::REUSEADDR | so::REUSEPORT | so::BROADCAST | so::KEEPALIVE | so::PASSCRED | so::PRIORITY | so::MARK => 0,
+            so::REUSEADDR | so::REUSEPORT | so::BROADCAST | so::KEEPALIVE | so::OOBINLINE => 0,
+            so::PASSCRED | so::PRIORITY | so::MARK => 0,
             so::RCVLOWAT => 1,
             so::LINGER => return Ok(Some(vec![0; 8])),
             // struct ucred: a process number that depends on the host alone, and root.

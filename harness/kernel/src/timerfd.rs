@@ -108,9 +108,14 @@ impl Kernel {
         };
         let timer = self.timerfd_mut(file);
         timer.absolute_nanos = (absolute && clock == Clock::Realtime && next.is_some()).then_some(first_nanos);
-        timer.interval = SimDuration::from_nanos(if next.is_some() { interval_nanos } else { 0 });
+        timer.interval = SimDuration::from_nanos(interval_nanos);
         timer.expired_at = None;
         self.arm_timerfd(file, next);
+        if next.is_some_and(|next| next <= self.now) {
+            // It is late already: it expires before the call is over.
+            self.arm_timerfd(file, None);
+            self.timerfd_expired(file);
+        }
         Ok(before)
     }
 

@@ -3,7 +3,7 @@
 //! What is sent waits in the receiver's inbox. Names are the kernel's alone: no file appears at a path, and the name
 //! is free again once its socket is closed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Poll;
 
 use halfopen_core::{Errno, HostId};
@@ -81,6 +81,8 @@ pub(crate) struct UnixSocket {
     /// Nothing more may be sent.
     write_shut: bool,
     error: Option<Errno>,
+    /// SO_* options that are told as they were set.
+    options: BTreeMap<i32, i32>,
 }
 
 impl UnixSocket {
@@ -95,7 +97,16 @@ impl UnixSocket {
             read_shut: false,
             write_shut: false,
             error: None,
+            options: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn remember(&mut self, option: i32, value: i32) {
+        self.options.insert(option, value);
+    }
+
+    pub(crate) fn remembered(&self, option: i32) -> Option<i32> {
+        self.options.get(&option).copied()
     }
 
     fn peer(&self) -> Option<FileId> {
@@ -103,6 +114,11 @@ impl UnixSocket {
             Role::Connected(peer) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Whether as many datagrams wait as this sender may leave here: only a mutual pair has no such limit.
+    fn has_full_queue_for(&self, sender: FileId) -> bool {
+        self.kind == UnixKind::Datagram && self.peer() != Some(sender) && self.inbox.len() > UNIX_DGRAM_QUEUE_MAX
     }
 
     fn room(&self) -> usize {
@@ -161,16 +177,16 @@ impl UnixSocket {
         while len < buffer.len()
             && let Some(letter) = self.inbox.get_mut(index)
         {
-            if !letter.files.is_empty() && len > 0 {
-                break;
-            }
             let part = &letter.bytes[letter.taken..];
             let count = part.len().min(buffer.len() - len);
             buffer[len..len + count].copy_from_slice(&part[..count]);
             len += count;
-            if peek {
+            // What comes with descriptors is the last of one read (net/unix/af_unix.c, `unix_stream_read_generic`).
+            if peek && letter.files.is_empty() {
                 index += 1;
                 continue;
+            } else if peek {
+                break;
             }
             letter.taken += count;
             self.inbox_bytes -= count;
@@ -226,7 +242,7 @@ impl Kernel {
         Ok((self.install(one, close_on_exec)?, self.install(other, close_on_exec)?))
     }
 
-    pub(crate) fn unix_readiness(&self, socket: &UnixSocket) -> Readiness {
+    pub(crate) fn unix_readiness(&self, file: FileId, socket: &UnixSocket) -> Readiness {
         let mut ready = Readiness::NONE;
         let mut set = |when: bool, bits: Readiness| {
             if when {
@@ -242,9 +258,10 @@ impl Kernel {
         set(socket.read_shut, Readiness::IN.with(Readiness::RDHUP));
         set(socket.read_shut && socket.write_shut, Readiness::HUP);
         set(matches!(socket.role, Role::Fresh) && socket.kind != UnixKind::Datagram, Readiness::HUP);
-        let waiting = socket.peer().and_then(|peer| self.find_unix(peer)).map_or(0, |peer| peer.inbox_bytes);
-        // Linux (unix_writable): up to a quarter of the buffer is taken.
-        set(waiting * 4 <= UNIX_BUFFER_BYTES, Readiness::OUT);
+        let peer = socket.peer().and_then(|peer| self.find_unix(peer));
+        // Linux (unix_writable, unix_dgram_poll): up to a quarter of the buffer is taken, and the queue is not full.
+        let writable = |peer: &UnixSocket| peer.inbox_bytes * 4 <= UNIX_BUFFER_BYTES && !peer.has_full_queue_for(file);
+        set(peer.is_none_or(writable), Readiness::OUT);
         ready
     }
 
@@ -300,21 +317,29 @@ impl Kernel {
         }
     }
 
-    /// The socket that owns a name on the host of this one.
-    fn find_name(&self, file: FileId, name: &[u8]) -> Result<FileId, Errno> {
-        let missing = if name.first() == Some(&0) { Errno::ECONNREFUSED } else { Errno::ENOENT };
+    /// The socket of this kind that owns a name on the host of this one.
+    ///
+    /// # Errors
+    /// ENOENT or ECONNREFUSED if there is none, EPROTOTYPE if it is of another kind: of an abstract name, Linux looks
+    /// only for sockets of the same kind, and finds none.
+    fn find_name(&self, file: FileId, name: &[u8], kind: UnixKind) -> Result<FileId, Errno> {
+        let is_abstract = name.first() == Some(&0);
         let host = self.files.get(file).host;
-        self.hosts[host.index()].unix_names.get(name).copied().ok_or(missing)
+        match self.hosts[host.index()].unix_names.get(name) {
+            Some(owner) if self.unix(*owner).kind == kind => Ok(*owner),
+            _ if is_abstract => Err(Errno::ECONNREFUSED),
+            Some(_) => Err(Errno::EPROTOTYPE),
+            None => Err(Errno::ENOENT),
+        }
     }
 
     pub(crate) fn connect_unix(&mut self, fd: Fd, file: FileId, name: &[u8], call: &mut Call) -> Outcome<()> {
-        let target = match self.find_name(file, name) {
+        let (kind, fresh) = (self.unix(file).kind, matches!(self.unix(file).role, Role::Fresh));
+        let target = match self.find_name(file, name, kind) {
             Ok(target) => target,
             Err(errno) => return Poll::Ready(Err(errno)),
         };
-        let (kind, fresh) = (self.unix(file).kind, matches!(self.unix(file).role, Role::Fresh));
         let refusal = match &self.unix(target).role {
-            _ if self.unix(target).kind != kind => Some(Errno::EPROTOTYPE),
             _ if kind == UnixKind::Datagram => None,
             Role::Listening { .. } if self.unix(target).read_shut => Some(Errno::ECONNREFUSED),
             Role::Listening { backlog, queue } if queue.len() > *backlog => Some(Errno::EAGAIN),
@@ -459,7 +484,9 @@ impl Kernel {
         }
         let datagram = socket.kind == UnixKind::Datagram;
         let target = match (to, socket.peer()) {
-            (Some(Address::Unix(name)), _) if datagram && !name.is_empty() => self.find_name(file, name)?,
+            (Some(Address::Unix(name)), _) if datagram && !name.is_empty() => {
+                self.find_name(file, name, socket.kind)?
+            }
             (Some(_), Some(_)) if !datagram => return Err(Errno::EISCONN),
             (Some(_), None) if !datagram => return Err(Errno::EOPNOTSUPP),
             (_, Some(peer)) => peer,
@@ -470,9 +497,6 @@ impl Kernel {
             self.unix_mut(file).role = Role::Fresh;
             return Err(Errno::ECONNREFUSED);
         };
-        if receiver.kind != socket.kind {
-            return Err(Errno::EPROTOTYPE);
-        }
         if datagram && receiver.read_shut {
             return Err(Errno::EPIPE);
         }
@@ -485,11 +509,7 @@ impl Kernel {
     /// Bytes that the receiver has room for.
     fn unix_room(&self, sender: FileId, target: FileId) -> usize {
         let receiver = self.unix(target);
-        let mutual = receiver.peer() == Some(sender);
-        if receiver.kind == UnixKind::Datagram && !mutual && receiver.inbox.len() > UNIX_DGRAM_QUEUE_MAX {
-            return 0;
-        }
-        receiver.room()
+        if receiver.has_full_queue_for(sender) { 0 } else { receiver.room() }
     }
 
     pub(crate) fn recv_unix(
@@ -512,6 +532,8 @@ impl Kernel {
                 return Poll::Ready(Ok(message));
             }
         }
+        let description = self.files.get(file);
+        let may_wait = !description.nonblocking && !flags.dont_wait;
         let socket = self.unix_mut(file);
         let done = Message { len: call.done, full_len: call.done, from: None, fds: Vec::new() };
         if call.done == 0
@@ -524,12 +546,11 @@ impl Kernel {
             Role::Fresh | Role::Listening { .. } if socket.kind == UnixKind::Seqpacket => {
                 return Poll::Ready(Err(Errno::ENOTCONN));
             }
-            _ if socket.read_shut => return Poll::Ready(Ok(done)),
+            // Of datagrams, only those who would wait hear that no more will come (net/core/datagram.c).
+            _ if socket.read_shut && (may_wait || socket.kind != UnixKind::Datagram) => return Poll::Ready(Ok(done)),
             _ => {}
         }
-        let description = self.files.get(file);
-        let may_wait = !description.nonblocking && !flags.dont_wait;
-        let timeout = description.receive_timeout;
+        let timeout = self.files.get(file).receive_timeout;
         if call.done > 0 && (!may_wait || self.is_over(call)) {
             return Poll::Ready(Ok(done));
         }
@@ -565,10 +586,18 @@ impl Kernel {
             return Message { len, full_len, from, fds: Vec::new() };
         }
         let files = std::mem::take(&mut letter.files);
+        let was_full = socket.kind == UnixKind::Datagram && socket.inbox.len() > UNIX_DGRAM_QUEUE_MAX;
         socket.inbox.pop_front();
         socket.inbox_bytes -= full_len;
         let fds = self.install_all(files, flags.close_on_exec);
         self.inbox_drained(file, true);
+        if was_full {
+            // All who are connected to it may send again.
+            let to_it = |kind: &FileKind| matches!(kind, FileKind::Unix(sender) if sender.peer() == Some(file));
+            for sender in self.files.find_all(to_it) {
+                self.notify(sender, Readiness::OUT);
+            }
+        }
         Message { len, full_len, from, fds }
     }
 

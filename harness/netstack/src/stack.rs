@@ -374,7 +374,8 @@ impl Netstack {
             Role::Udp(udp) => udp.peer,
             Role::Tcp(TcpRole::Stream { flow, .. }) => {
                 let flow = self.flows.get(*flow);
-                let known = !matches!(flow.connection.state(), TcpState::SynSent | TcpState::Closed);
+                let known =
+                    !matches!(flow.connection.state(), TcpState::SynSent | TcpState::TimeWait | TcpState::Closed);
                 known.then_some(flow.tuple.remote)
             }
             Role::Tcp(_) => None,

@@ -115,8 +115,14 @@ pub(crate) fn no_seek(fd: c_int) -> Result<usize, Errno> {
     Err(if kernel(|kernel| kernel.is_open(fd)) { Errno::ESPIPE } else { Errno::EBADF })
 }
 
+/// lseek: what is not even a socket or a pipe (S_IFMT of 0: eventfd, timerfd, epoll) takes it and stays where it is, as
+/// Linux's `noop_llseek` does.
 pub(crate) fn no_seek_long(fd: c_int) -> Result<c_long, Errno> {
-    no_seek(fd).map(|_| 0)
+    let number = descriptor(fd)?;
+    match kernel(|kernel| kernel.file_mode(number))? {
+        0 => Ok(0),
+        _ => Err(Errno::ESPIPE),
+    }
 }
 
 /// sendfile, splice, copy_file_range.
@@ -161,8 +167,10 @@ pub(crate) fn fcntl(fd: c_int, command: c_int, argument: usize) -> Result<c_int,
     let fd = descriptor(fd)?;
     let flag = |on: bool, flag: c_int| if on { flag } else { 0 };
     match command {
-        libc::F_DUPFD => kernel(|kernel| kernel.dup(fd, false)).map(|fd| fd.0),
-        libc::F_DUPFD_CLOEXEC => kernel(|kernel| kernel.dup(fd, true)).map(|fd| fd.0),
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let close_on_exec = command == libc::F_DUPFD_CLOEXEC;
+            kernel(|kernel| kernel.dup_from(fd, argument as c_int, close_on_exec)).map(|fd| fd.0)
+        }
         libc::F_GETFD => kernel(|kernel| kernel.close_on_exec(fd)).map(|on| flag(on, libc::FD_CLOEXEC)),
         libc::F_SETFD => {
             let on = argument as c_int & libc::FD_CLOEXEC != 0;
@@ -252,6 +260,9 @@ fn timer((left, interval): (u64, u64)) -> itimerspec {
 }
 
 pub(crate) fn timerfd_settime(fd: c_int, flags: c_int, new: In<itimerspec>, old: Out<itimerspec>) -> Result<(), Errno> {
+    if flags & !(libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let fd = descriptor(fd)?;
     let new = new.read()?;
     let (first, interval) = (time::nanos(new.it_value)?, time::nanos(new.it_interval)?);

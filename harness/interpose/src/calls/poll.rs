@@ -38,8 +38,13 @@ fn wait(mut fds: Out<pollfd>, count: usize, timeout: Option<SimDuration>) -> Res
     let question = |fd: &pollfd| PollFd { fd: descriptor(fd.fd).ok(), events: u32::from(fd.events as u16), revents: 0 };
     let mut asked: Vec<PollFd> = fds.iter().map(question).collect();
     let ready = blocking(|kernel, call| kernel.poll(&mut asked, timeout, call))?;
-    for (fd, answer) in fds.iter_mut().zip(&asked).filter(|(_, answer)| answer.fd.is_some()) {
-        fd.revents = answer.revents as i16;
+    for (fd, answer) in fds.iter_mut().zip(&asked) {
+        match answer.fd {
+            Some(_) => fd.revents = answer.revents as i16,
+            // Left out, but told so.
+            None if fd.fd < 0 => fd.revents = 0,
+            None => {}
+        }
     }
     Ok(ready + real_ready)
 }

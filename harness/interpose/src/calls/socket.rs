@@ -13,15 +13,27 @@ use crate::calls::{descriptor, kernel, sockaddr, time};
 use crate::world::{blocking, unsupported};
 
 const CREATION_FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+/// The part of a socket's type that is no flag (include/linux/net.h: SOCK_TYPE_MASK), and the first number that is none
+/// (SOCK_MAX).
+const TYPE_MASK: c_int = 0xf;
+const TYPE_END: c_int = 11;
+/// The first number that is no protocol (include/uapi/linux/in.h: IPPROTO_MAX).
+const PROTOCOL_END: c_int = 263;
 
 /// The kernel's name for a kind of socket, or the errno that Linux gives.
 fn socket_type(domain: c_int, kind: c_int, protocol: c_int) -> Result<(SocketType, Domain), Errno> {
+    if kind & !(TYPE_MASK | CREATION_FLAGS) != 0 || kind & TYPE_MASK >= TYPE_END {
+        return Err(Errno::EINVAL);
+    }
     let domain = match domain {
         libc::AF_INET => Domain::Inet(Family::V4),
         libc::AF_INET6 => Domain::Inet(Family::V6),
         libc::AF_UNIX => Domain::Unix,
         other => return Err(unsupported(format!("socket of family {other}"), Errno::EAFNOSUPPORT)),
     };
+    if matches!(domain, Domain::Inet(_)) && !(0..PROTOCOL_END).contains(&protocol) {
+        return Err(Errno::EINVAL);
+    }
     let socket = match (domain, kind & !CREATION_FLAGS, protocol) {
         (Domain::Inet(_), libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => SocketType::Inet(Kind::Tcp),
         (Domain::Inet(_), libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => SocketType::Inet(Kind::Udp),

@@ -138,7 +138,8 @@ fn an_item_is_a_number_and_a_description() {
         assert_eq!(sys.epoll_delete(ep, other), Err(Errno::ENOENT));
         sys.epoll_add(ep, other, IN, 2).unwrap();
         signal(&sys, one).await;
-        assert_eq!(sys.epoll_now(ep).await, "1:IN 2:IN");
+        // Whoever began to watch last is told first.
+        assert_eq!(sys.epoll_now(ep).await, "2:IN 1:IN");
         sys.epoll_delete(ep, other).unwrap();
         // Closing the number that was registered leaves it registered while the description lives.
         sys.close(one).await.unwrap();

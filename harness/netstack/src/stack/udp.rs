@@ -235,6 +235,8 @@ impl Netstack {
         data: &[u8],
         to: Option<SocketAddr>,
     ) -> Result<usize, Errno> {
+        // Before anything else, as Linux does (`inet_send_prepare`).
+        self.autobind(socket)?;
         let (family, only_v6) = (self.socket_ref(socket).family, self.socket_ref(socket).options.only_v6);
         let to = match to {
             Some(to) if to.port() == 0 => return Err(Errno::EINVAL),
@@ -253,7 +255,6 @@ impl Netstack {
         if data.len() > IP_LENGTH_MAX - header {
             return Err(Errno::EMSGSIZE);
         }
-        self.autobind(socket)?;
         let from = self.udp_source(socket, to)?;
         let size = ip_header_len(to.ip()) + UDP_HEADER_BYTES + data.len();
         let Sending { dont_fragment, mtu } = self.datagram_sending(now, socket, to, size as u32)?;
