@@ -1,4 +1,4 @@
-//! One run in a process of its own: how a parent asks for it, and what the child does.
+//! One run in a process of its own: how a parent asks for it, and how it hears what came of it.
 //!
 //! Statics that a program sets once (and crashes, and endless loops) end with the process, so no run sees another's.
 //! The child has an empty environment and no address randomisation: nothing of the machine gets into a run.
@@ -72,7 +72,7 @@ pub(crate) fn launch(
     request: &Request,
     wall_limit: Duration,
 ) -> std::io::Result<Ended> {
-    let output = tempfile::tempfile()?;
+    let mut output = tempfile::tempfile()?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -86,15 +86,23 @@ pub(crate) fn launch(
     let began = Instant::now();
     let status = wait(&mut child, began + wall_limit)?;
     let wall = began.elapsed();
-    let printed = printed(output)?;
-    if let Some(status) = status {
-        match fs::read(&request.result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            Some(result) => return Ok(Ended::Result(Box::new(result))),
-            None => return Ok(Ended::Died { how: how_it_died(status), output: printed, wall }),
-        }
-    }
-    let how = format!("the run took more than {wall_limit:?} of real time and was ended");
-    Ok(Ended::Died { how, output: printed, wall })
+    let how = match (status, take_result(request)) {
+        (Some(_), Some(result)) => return Ok(Ended::Result(Box::new(result))),
+        (Some(status), None) => how_it_died(status),
+        (None, _) => too_long(wall_limit),
+    };
+    Ok(Ended::Died { how, output: printed(&mut output)?, wall })
+}
+
+/// The result of a run that has ended, if it left one. The file goes, so that no later run is taken for this one.
+pub(crate) fn take_result(request: &Request) -> Option<RunResult> {
+    let bytes = fs::read(&request.result).ok()?;
+    fs::remove_file(&request.result).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+pub(crate) fn too_long(wall_limit: Duration) -> String {
+    format!("the run took more than {wall_limit:?} of real time and was ended")
 }
 
 /// Waits for the child until `deadline`; then kills it and says `None`.
@@ -113,7 +121,8 @@ fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStat
     }
 }
 
-fn printed(mut output: fs::File) -> std::io::Result<String> {
+/// What a run's programs have printed.
+pub(crate) fn printed(output: &mut fs::File) -> std::io::Result<String> {
     use std::io::Seek;
     output.rewind()?;
     let mut bytes = Vec::new();
@@ -121,7 +130,7 @@ fn printed(mut output: fs::File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn how_it_died(status: ExitStatus) -> String {
+pub(crate) fn how_it_died(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.signal(), status.code()) {
         (Some(6), _) => "a program of the run called abort (SIGABRT)".to_owned(),

@@ -32,6 +32,7 @@ mod run;
 mod sample;
 mod scenario_test;
 mod single;
+mod zygote;
 
 pub use condition::Condition;
 pub use env::{Attempt, Env};

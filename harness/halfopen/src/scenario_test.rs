@@ -82,7 +82,7 @@ impl Scenario {
             && request.test.as_deref() == Some(self.test.as_str())
             && request.file == self.file
         {
-            single::serve(&request, &self.clients, Some(&self.own));
+            single::serve(&request, &self.clients, &self.own);
         }
         let plans =
             single::plans(&self.file, &self.clients, &self.own).unwrap_or_else(|mistakes| panic!("\n{mistakes}"));

@@ -109,27 +109,29 @@ fn quoted(word: &str) -> String {
 }
 
 /// Does what this process was started for, and ends it.
-pub(crate) fn serve(request: &Request, clients: &[Client], own: Option<&Own>) -> ! {
-    let own = own.unwrap_or(&[]);
-    let result = match chosen(request, clients, own) {
-        Ok(plan) => execute(plan, request, clients, own),
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            halfopen_interpose::child::exit_now(2)
-        }
+pub(crate) fn serve(request: &Request, clients: &[Client], own: &Own) -> ! {
+    match plans(&request.file, clients, own) {
+        Ok(plans) => perform(&plans, request, clients, own),
+        Err(mistakes) => refuse(&mistakes),
+    }
+}
+
+/// Does the run that is requested of these plans, and ends the process.
+pub(crate) fn perform(plans: &[Plan], request: &Request, clients: &[Client], own: &Own) -> ! {
+    let Some(plan) = plans.iter().find(|plan| plan.variant == request.variant).cloned() else {
+        refuse("error: the file changed while it was run");
     };
-    write_result(request, &result);
+    let plan = match request.seed {
+        Some(seed) => plan.with_seed(seed),
+        None => plan,
+    };
+    write_result(request, &execute(plan, request, clients, own));
     halfopen_interpose::child::exit_now(0)
 }
 
-fn chosen(request: &Request, clients: &[Client], own: &Own) -> Result<Plan, String> {
-    let plans = plans(&request.file, clients, own)?;
-    let plan = plans.into_iter().find(|plan| plan.variant == request.variant);
-    let plan = plan.ok_or_else(|| "error: the file changed while it was run".to_owned())?;
-    Ok(match request.seed {
-        Some(seed) => plan.with_seed(seed),
-        None => plan,
-    })
+fn refuse(mistakes: &str) -> ! {
+    eprintln!("{mistakes}");
+    halfopen_interpose::child::exit_now(2)
 }
 
 fn write_result(request: &Request, result: &RunResult) {

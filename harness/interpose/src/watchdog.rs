@@ -3,8 +3,8 @@
 use std::backtrace::Backtrace;
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -52,7 +52,12 @@ impl Watchdog {
         listen();
         let over = Arc::new(AtomicBool::new(false));
         let flag = over.clone();
+        // What a thread does at its start maps memory. The run waits until that is done, so that its own threads get the
+        // same addresses each time.
+        let (started, has_started) = mpsc::channel();
         let thread = std::thread::spawn(move || {
+            let _ = started.send(());
+            drop(started);
             if let Some(running) = watch(patience, &flag) {
                 let stack = ask_for_stack();
                 let (host, thread) = (HostId::new((running >> 32) as u32), Tid::new(running as u32));
@@ -61,6 +66,7 @@ impl Watchdog {
                 unsafe { real::_exit(STUCK_STATUS) };
             }
         });
+        let _ = has_started.recv();
         Watchdog { over, thread }
     }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::seeds::{Seeds, seed, seeds};
+
 /// Longest real time that a run can be given, in seconds: a week.
 const WALL_LIMIT_S_MAX: u64 = 7 * 24 * 60 * 60;
 
@@ -36,6 +38,12 @@ pub(super) struct Run {
     /// Use this seed instead of the scenarios' own.
     #[arg(long, value_name = "N", value_parser = seed)]
     pub(super) seed: Option<u64>,
+    /// Run each scenario with every seed from A to before B, and report those that fail.
+    #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with_all = ["seed", "pcap"])]
+    pub(super) seeds: Option<Seeds>,
+    /// Begin no more runs after one that does not pass; those under way are finished.
+    #[arg(long)]
+    pub(super) fail_fast: bool,
     /// Run this variant only.
     #[arg(long, value_name = "NAME")]
     pub(super) variant: Option<String>,
@@ -85,13 +93,4 @@ pub(super) enum Format {
     Junit,
     /// GitHub Actions annotations.
     Github,
-}
-
-/// Seeds are whole numbers, decimal or hexadecimal (`0x5eed`).
-fn seed(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| "a seed is a whole number from 0 to 18446744073709551615, or hexadecimal as 0x5eed".to_owned())
 }

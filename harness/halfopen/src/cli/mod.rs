@@ -13,6 +13,7 @@ mod input;
 mod list;
 mod progress;
 mod run;
+mod seeds;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::program::Client;
-use crate::{child, single};
+use crate::zygote;
 use args::{Arguments, Command};
 
 /// All expectations hold.
@@ -33,8 +34,8 @@ const ERROR: u8 = 2;
 /// Does what the process's arguments say, with these clients and upstreams to run. The exit status is for `main` to
 /// return.
 pub fn main(clients: Vec<Client>) -> ExitCode {
-    if let Some(request) = child::Request::of_this_process() {
-        single::serve(&request, &clients, None);
+    if let Some(file) = zygote::of_this_process() {
+        zygote::serve(&file, &clients);
     }
     // clap prints what is wrong with the arguments, or the help, and ends the process with status 2, or 0.
     let arguments = Arguments::parse();

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::num::NonZero;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halfopen_record::log::LogFilter;
 use halfopen_record::report::{Style, report};
@@ -15,10 +16,12 @@ use halfopen_record::{RunResult, Verdict, github, json, junit};
 use halfopen_scenario::Plan;
 
 use super::args::{Check, Format, Run};
+use super::seeds::{self, Todo};
 use super::{ERROR, FAILED, PASSED, colour, input, print, progress};
-use crate::child::{self, Ended, Request};
+use crate::child::{Ended, Request};
 use crate::program::Client;
 use crate::single;
+use crate::zygote::Worker;
 
 /// Checks scenarios, says how many are good.
 pub(super) fn check(arguments: &Check, clients: &[Client]) -> u8 {
@@ -43,8 +46,9 @@ pub(super) fn run(arguments: &Run, clients: &[Client]) -> u8 {
             return ERROR;
         }
     };
-    match run_all(arguments, &plans) {
-        Ok(results) => finish(arguments, &results),
+    let todo = Todo { plans: &plans, seeds: arguments.seeds };
+    match run_all(arguments, todo) {
+        Ok(results) => finish(arguments, results, todo.len()),
         Err(error) => {
             eprintln!("error: {error}");
             ERROR
@@ -97,24 +101,21 @@ fn captures_have_names_of_their_own(plans: &[Plan]) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs all plans, some at once, and prints each result in the order of the plans as soon as its turn comes.
-fn run_all(arguments: &Run, plans: &[Plan]) -> Result<Vec<RunResult>, String> {
+/// Does all runs, some at once, and shows each result in the order of the runs as soon as its turn comes.
+#[expect(clippy::disallowed_methods, reason = "what the runs cost is told in real time")]
+fn run_all(arguments: &Run, todo: Todo) -> Result<Vec<RunResult>, String> {
+    let began = Instant::now();
     let folder = tempfile::tempdir().map_err(|error| format!("no folder for results: {error}"))?;
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let jobs = arguments.jobs.map_or(processors, |jobs| jobs as usize).clamp(1, plans.len().max(1));
-    let next = Mutex::new(0..plans.len());
-    let bar = progress::bar(plans.len(), arguments.format == Format::Human);
+    let jobs = arguments.jobs.map_or(processors, |jobs| jobs as usize).clamp(1, todo.len().max(1));
+    let next = Mutex::new(0..todo.len());
+    let bar = progress::bar(todo.len(), arguments.format == Format::Human);
     let (tell, told) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (tell, next, folder) = (tell.clone(), &next, folder.path());
-            scope.spawn(move || {
-                while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
-                    let done = one(arguments, &plans[index], &folder.join(index.to_string()));
-                    // Whoever listens has gone only if this scope has.
-                    let _ = tell.send((index, done));
-                }
-            });
+    let results = std::thread::scope(|scope| {
+        for job in 0..jobs {
+            // As long as every other's: not even the length of a name may get into a run.
+            let (tell, next, folder) = (tell.clone(), &next, folder.path().join(format!("{job:04}")));
+            scope.spawn(move || work(arguments, todo, next, &folder, &tell));
         }
         drop(tell);
         let mut waiting = BTreeMap::new();
@@ -124,27 +125,61 @@ fn run_all(arguments: &Run, plans: &[Plan]) -> Result<Vec<RunResult>, String> {
             bar.inc(1);
             while let Some(done) = waiting.remove(&results.len()) {
                 let (result, log) = done?;
-                bar.suspend(|| show(arguments, &result, &log));
-                results.push(result);
+                if show_now(arguments, &result, &results) {
+                    bar.suspend(|| show(arguments, &result, &log));
+                }
+                // JUnit's document comes at the end, with every figure.
+                let is_counted = arguments.seeds.is_some() && arguments.format != Format::Junit;
+                results.push(if is_counted { seeds::counted(result) } else { result });
             }
         }
         bar.finish_and_clear();
-        Ok(results)
-    })
+        Ok::<_, String>(results)
+    })?;
+    if arguments.format == Format::Human && arguments.seeds.is_some() {
+        print(&format!("{}{}\n", seeds::summary(&results), seeds::cost(results.len(), began.elapsed(), jobs)));
+    }
+    Ok(results)
+}
+
+fn show_now(arguments: &Run, result: &RunResult, before: &[RunResult]) -> bool {
+    let all = arguments.seeds.is_none() || arguments.report || arguments.format != Format::Human;
+    all || seeds::is_shown(result, before)
+}
+
+/// The number of a run, and what came of it.
+type Told = (usize, Result<(RunResult, String), String>);
+
+/// What one job does: one run after another, until none is left.
+fn work(arguments: &Run, todo: Todo, next: &Mutex<Range<usize>>, folder: &Path, tell: &mpsc::Sender<Told>) {
+    let lock = || next.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut worker = Worker::default();
+    loop {
+        let Some(index) = lock().next() else { break };
+        let done = one(arguments, &mut worker, &todo.plan(index), folder);
+        let is_last = match &done {
+            Ok((result, _)) => arguments.fail_fast && result.verdict != Verdict::Pass,
+            Err(_) => true,
+        };
+        if is_last {
+            *lock() = 0..0;
+        }
+        // Whoever listens has gone only if the others are not wanted any more.
+        let _ = tell.send((index, done));
+    }
 }
 
 /// One run, or two where each must be the same as the other. Says its log, too, if one is wanted.
-fn one(arguments: &Run, plan: &Plan, folder: &Path) -> Result<(RunResult, String), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("no folder for a result: {error}"))?;
-    let log = folder.join("events");
+fn one(arguments: &Run, worker: &mut Worker, plan: &Plan, folder: &Path) -> Result<(RunResult, String), String> {
     let wants_log = arguments.log.is_some() || arguments.twice;
-    let mut result = launch(arguments, plan, folder, wants_log.then_some(log.as_path()))?;
+    // Names of one length: not even that may differ between two runs that must be the same.
+    let [first, second] = ["1", "2"].map(|name| folder.join(name));
+    let log = first.join("events");
+    let mut result = launch(arguments, worker, plan, &first, wants_log.then_some(log.as_path()))?;
     if arguments.twice && result.verdict != Verdict::Error {
-        let second_folder = folder.join("second");
-        fs::create_dir_all(&second_folder).map_err(|error| format!("no folder for a result: {error}"))?;
-        let second_log = second_folder.join("events");
-        let second = launch(arguments, plan, &second_folder, Some(&second_log))?;
-        if second.fingerprint != result.fingerprint {
+        let second_log = second.join("events");
+        let again = launch(arguments, worker, plan, &second, Some(&second_log))?;
+        if again.fingerprint != result.fingerprint {
             result.verdict = Verdict::Error;
             result.error = Some(first_difference(&log, &second_log));
         }
@@ -158,7 +193,14 @@ fn one(arguments: &Run, plan: &Plan, folder: &Path) -> Result<(RunResult, String
     Ok((result, text))
 }
 
-fn launch(arguments: &Run, plan: &Plan, folder: &Path, events: Option<&Path>) -> Result<RunResult, String> {
+fn launch(
+    arguments: &Run,
+    worker: &mut Worker,
+    plan: &Plan,
+    folder: &Path,
+    events: Option<&Path>,
+) -> Result<RunResult, String> {
+    fs::create_dir_all(folder).map_err(|error| format!("no folder for a result: {error}"))?;
     let request = Request {
         file: plan.file.clone().into(),
         variant: plan.variant.clone(),
@@ -169,9 +211,7 @@ fn launch(arguments: &Run, plan: &Plan, folder: &Path, events: Option<&Path>) ->
         log: arguments.log.clone(),
         test: None,
     };
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
-    let limit = Duration::from_secs(arguments.wall_limit);
-    match child::launch(&program, &[], &request, limit) {
+    match worker.run(&request, Duration::from_secs(arguments.wall_limit)) {
         Ok(Ended::Result(result)) => Ok(*result),
         Ok(Ended::Died { how, output, wall }) => Ok(single::died(plan, None, &format!("{how}\n{output}"), wall)),
         Err(error) => Err(format!("cannot start a run: {error}")),
@@ -224,28 +264,33 @@ fn show(arguments: &Run, result: &RunResult, log: &str) {
     }
 }
 
-fn finish(arguments: &Run, results: &[RunResult]) -> u8 {
-    let count = |verdict| results.iter().filter(|result| result.verdict == verdict).count();
-    let (passed, failed, errors) = (count(Verdict::Pass), count(Verdict::Fail), count(Verdict::Error));
+fn finish(arguments: &Run, results: Vec<RunResult>, wanted: usize) -> u8 {
+    let has = |verdict| results.iter().any(|result| result.verdict == verdict);
+    let status = match (has(Verdict::Error), has(Verdict::Fail)) {
+        (true, _) => ERROR,
+        (false, true) => FAILED,
+        (false, false) => PASSED,
+    };
     match arguments.format {
         Format::Human => {
-            let broken = if errors > 0 { format!(", {errors} could not be completed") } else { String::new() };
-            print(&format!("{passed} passed, {failed} failed{broken}\n"));
+            let left = match wanted - results.len() {
+                0 => String::new(),
+                left => format!(", {left} not begun"),
+            };
+            print(&format!("{}{left}\n", seeds::counts(&results)));
         }
-        Format::Junit => match junit::document(results) {
-            Ok(document) => {
-                print(&document);
+        Format::Junit => {
+            match junit::document(&if arguments.seeds.is_some() { seeds::named(results) } else { results }) {
+                Ok(document) => {
+                    print(&document);
+                }
+                Err(error) => {
+                    eprintln!("error: cannot write JUnit XML: {error}");
+                    return ERROR;
+                }
             }
-            Err(error) => {
-                eprintln!("error: cannot write JUnit XML: {error}");
-                return ERROR;
-            }
-        },
+        }
         Format::Json | Format::Github => {}
     }
-    match (errors, failed) {
-        (0, 0) => PASSED,
-        (0, _) => FAILED,
-        _ => ERROR,
-    }
+    status
 }
