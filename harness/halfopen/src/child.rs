@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) pcap: Option<PathBuf>,
     /// What `tracing` events go into the log.
     pub(crate) log: Option<String>,
+    /// Whether threads shall hand over by futex, whatever else the machine can do.
+    pub(crate) futex: bool,
     /// The test that asks, if it is one.
     pub(crate) test: Option<String>,
 }

@@ -102,6 +102,7 @@ impl Scenario {
             events: None,
             pcap: None,
             log: None,
+            futex: false,
             test: Some(self.test.clone()),
         };
         // libtest's names leave the crate out.

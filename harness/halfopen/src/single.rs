@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use halfopen_core::HostId;
 use halfopen_core::event::EndReason;
 use halfopen_fabric::fabric::Fabric;
-use halfopen_interpose::{Main, Setup, StuckReport, with_kernel};
+use halfopen_interpose::{Handover, Main, Setup, StuckReport, with_kernel};
 use halfopen_record::capture::Capture;
 use halfopen_record::log::LogFilter;
 use halfopen_record::result::Identity;
@@ -167,7 +167,8 @@ fn execute(plan: Plan, request: &Request, clients: &[Client], own: &Own) -> RunR
             write_result(&request, &RunResult::failed(identity, error, began.elapsed()));
         }
     };
-    let setup = Setup { kernel, mains, watchdog: SPIN_LIMIT, on_stuck: Box::new(stuck) };
+    let handover = if request.futex { Handover::Futex } else { Handover::default() };
+    let setup = Setup { kernel, mains, watchdog: SPIN_LIMIT, on_stuck: Box::new(stuck), handover };
     halfopen_interpose::run(setup);
     match recorder.finish() {
         Some(summary) => RunResult::judged(identity, &summary, &checks::checks(&plan), began.elapsed()),

@@ -38,5 +38,6 @@ mod watchdog;
 mod world;
 
 pub use run::{Finished, Main, Setup, run};
+pub use switch::Handover;
 pub use watchdog::{STUCK_STATUS, StuckReport};
 pub use world::{blocking, current_host, is_simulated, with_kernel};

@@ -11,6 +11,7 @@ use halfopen_core::{Event, HostId};
 use halfopen_kernel::Kernel;
 
 use crate::lookup::Memory;
+use crate::switch::{self, Handover};
 use crate::watchdog::{StuckReport, Watchdog};
 use crate::world::{self, World, enter, in_libc};
 use crate::{symbols, threads, traps};
@@ -28,6 +29,8 @@ pub struct Setup {
     pub watchdog: Duration,
     /// Told of the thread that ran for longer; afterwards the process ends with [`STUCK_STATUS`](crate::STUCK_STATUS).
     pub on_stuck: Box<dyn FnOnce(StuckReport) + Send>,
+    /// How threads hand over to each other.
+    pub handover: Handover,
 }
 
 /// What a run leaves behind.
@@ -49,20 +52,24 @@ pub fn run(setup: Setup) -> Finished {
     threads::prepare_exit();
     traps::prepare();
     install_panic_hook();
-    let Setup { kernel, mains, watchdog, on_stuck } = setup;
+    let Setup { kernel, mains, watchdog, on_stuck, handover } = setup;
+    switch::choose(handover);
     world::begin(World {
         kernel,
         mains,
         threads: BTreeMap::new(),
         handles: BTreeMap::new(),
         leaving: None,
+        untrapped: None,
         condition_clocks: BTreeMap::new(),
         last_tsc: 0,
         panics: BTreeMap::new(),
         names: Memory::default(),
     });
     let watchdog = Watchdog::start(watchdog, on_stuck);
-    threads::drive();
+    // A thread of its own, since the traps stay on it for ever.
+    let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(threads::drive);
+    driver.expect("the machine has room for a thread").join().expect("the driver does not panic");
     watchdog.stop();
     Finished { kernel: world::finish().kernel }
 }

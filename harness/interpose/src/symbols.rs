@@ -9,13 +9,13 @@ use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use libc::{
     addrinfo, clockid_t, epoll_event, fd_set, hostent, ifaddrs, iovec, itimerspec, mmsghdr, mode_t, msghdr, nfds_t,
     off_t, pid_t, pollfd, pthread_attr_t, pthread_cond_t, pthread_condattr_t, pthread_mutex_t, pthread_once_t,
-    pthread_rwlock_t, pthread_t, sem_t, sigset_t, size_t, socklen_t, ssize_t, stat, stat64, time_t, timespec, timeval,
-    utsname,
+    pthread_rwlock_t, pthread_t, sem_t, sigset_t, size_t, socklen_t, ssize_t, stack_t, stat, stat64, time_t, timespec,
+    timeval, utsname,
 };
 
 use crate::abi::{Answer, Code, Direct, IntoRust, Missing, OnceRoutine, StartRoutine};
 use crate::calls::{fd, file, identity, poll, random, refused, socket, sync, time};
-use crate::{dispatch, resolve, threads, world};
+use crate::{dispatch, resolve, switch, threads, world};
 
 macro_rules! overrides {
     ($(fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty $(, if $condition:expr)? => $body:expr;)*) => {
@@ -231,6 +231,13 @@ overrides! {
         argument: *mut c_void) -> c_int => Code(threads::create(handle, attributes, routine, argument));
     fn pthread_join(handle: pthread_t, value: *mut *mut c_void) -> c_int => Code(threads::join(handle, value));
     fn pthread_detach(handle: pthread_t) -> c_int => Code(threads::detach(handle));
+    fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int => Code(identity::kill_pthread(thread, signal));
+    fn pthread_sigmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int, if switch::in_user_space()
+        => Code(switch::change_mask(how, new, old));
+    fn sigprocmask(how: c_int, new: *const sigset_t, old: *mut sigset_t) -> c_int, if switch::in_user_space()
+        => switch::change_mask(how, new, old);
+    fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int, if switch::in_user_space()
+        => switch::alternate_stack(new, old);
     fn sched_yield() -> c_int => sync::sched_yield();
     fn pthread_yield() -> c_int => sync::sched_yield();
 

@@ -1,7 +1,6 @@
 //! Simulated threads: real pthreads, of which exactly one runs at a time.
 
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -11,7 +10,7 @@ use halfopen_kernel::Next;
 
 use crate::abi::{In, Out, StartRoutine};
 use crate::run;
-use crate::switch::Parker;
+use crate::switch::{self, Parker, Seat};
 use crate::symbols::real;
 use crate::traps;
 use crate::world::{self, Me, blocking, enter, in_libc};
@@ -24,7 +23,7 @@ const DESTRUCTOR_ROUNDS: usize = 4;
 
 /// What the world knows of a thread.
 pub(crate) struct Thread {
-    parker: &'static Parker,
+    seat: &'static Seat,
     host: HostId,
     /// Whether libc may use its `pthread_t` again as soon as it has ended.
     detached: bool,
@@ -34,29 +33,29 @@ pub(crate) struct Thread {
 
 /// What a new thread is handed before it may run: where to wait for the baton, and who it will be.
 struct Ticket {
-    parker: Parker,
+    seat: Seat,
+    /// Where the maker of a host's main waits until the thread has begun. It lies here, not in an `Arc`, since who of the
+    /// two would free that is up to chance.
+    begun: Parker,
     /// Set before the thread gets the baton for the first time.
     tid: AtomicU32,
     host: HostId,
     main: bool,
-    /// Whether the thread that makes it is simulated, so that the traps are inherited.
-    trapped: bool,
 }
 
 impl Ticket {
-    /// Never freed, as its parker must not be: some bytes for each thread of a run.
+    /// Never freed, as its seat must not be: some bytes for each thread of a run.
     fn leak(host: HostId, main: bool) -> &'static Ticket {
-        let trapped = world::is_simulated();
-        Box::leak(Box::new(Ticket { parker: Parker::new(), tid: AtomicU32::new(0), host, main, trapped }))
+        Box::leak(Box::new(Ticket { seat: Seat::new(), begun: Parker::new(), tid: AtomicU32::new(0), host, main }))
     }
 }
 
 /// Where the driver waits for the end of the run.
-static DRIVER: Parker = Parker::new();
+static DRIVER: Seat = Seat::new();
 
 /// Who runs, for the watchdog: host in the upper half, thread in the lower; all ones for nobody.
 pub(crate) static RUNNING: AtomicU64 = AtomicU64::new(NOBODY);
-/// The real thread id of who runs; 0 for nobody.
+/// The id of the kernel thread that runs it.
 pub(crate) static RUNNING_REAL: AtomicI32 = AtomicI32::new(0);
 /// No simulated thread runs.
 pub(crate) const NOBODY: u64 = u64::MAX;
@@ -64,74 +63,76 @@ pub(crate) const NOBODY: u64 = u64::MAX;
 /// Gives the baton to whoever the kernel says, and waits until it comes back.
 pub(crate) fn hand_over() {
     let me = world::me();
-    if choose_next() != Some(me.tid) {
-        me.parker.park();
+    if let Some(next) = choose_next() {
+        me.seat.hand_over(next);
         resumed(me.real);
     }
 }
 
 /// The calling thread does nothing more in this run; its remains are parked for ever.
 pub(crate) fn hand_over_for_ever() -> ! {
-    let me = world::me();
-    choose_next();
-    loop {
-        me.parker.park();
-    }
+    hand_over();
+    unreachable!("a thread that has ended is scheduled no more")
 }
 
-/// The driver gives the baton away and gets it back when the run is over.
+/// Drives the run: gives the baton away and gets it back when the run is over. The calling thread is used up: it keeps
+/// the traps, which all simulated threads inherit from it.
 pub(crate) fn drive() {
-    choose_next();
-    DRIVER.park();
-    resumed(0);
+    switch::begin();
+    if let Err(errno) = traps::install_on_this_thread() {
+        enter(|world| world.untrapped = Some(errno));
+    }
+    // SAFETY: takes nothing.
+    let real = unsafe { real::gettid() };
+    RUNNING_REAL.store(real, Ordering::Relaxed);
+    if let Some(first) = choose_next() {
+        DRIVER.hand_over(first);
+        resumed(real);
+    }
     RUNNING.store(NOBODY, Ordering::Relaxed);
 }
 
 /// The baton is here: notes who runs and waits until the thread that ended before has really gone.
 fn resumed(real_id: libc::pid_t) {
-    RUNNING_REAL.store(real_id, Ordering::Relaxed);
+    if !switch::in_user_space() {
+        RUNNING_REAL.store(real_id, Ordering::Relaxed);
+    }
     if let Some(leaving) = enter(|world| world.leaving.take()) {
-        in_libc(|| await_gone(leaving));
+        in_libc(|| {
+            switch::send_home(leaving);
+            await_gone(leaving);
+        });
     }
 }
 
 fn await_gone(thread: libc::pid_t) {
     // SAFETY: getpid takes nothing; signal 0 is never delivered, the call only says whether the thread exists.
-    while unsafe { real::syscall(libc::SYS_tgkill, real::getpid() as usize, thread as usize, 0, 0, 0, 0) } == 0 {
-        // SAFETY: takes nothing.
-        unsafe { real::sched_yield() };
-    }
+    switch::wait_until(|| unsafe {
+        real::syscall(libc::SYS_tgkill, real::getpid() as usize, thread as usize, 0, 0, 0, 0) != 0
+    });
 }
 
-/// Asks the kernel who is next and, unless that is the calling thread, wakes it: the baton is gone then. `None`: the
-/// run is over, and the driver has the baton.
-fn choose_next() -> Option<Tid> {
+/// Asks the kernel who is next: where it sits, or `None` if it is the calling thread. When the run is over it is the
+/// driver.
+fn choose_next() -> Option<&'static Seat> {
     let caller = if world::is_simulated() { Some(world::me().tid) } else { None };
     loop {
-        let (next, parker) = enter(|world| {
+        let (next, seat) = enter(|world| {
             let next = world.kernel.schedule();
-            let parker = match next {
+            let seat = match next {
                 Next::Run(tid) => {
                     let thread = world.threads.get(&tid).expect("the kernel names threads that were registered");
                     RUNNING.store((thread.host.index() as u64) << 32 | tid.index() as u64, Ordering::Relaxed);
-                    Some(thread.parker)
+                    (caller != Some(tid)).then_some(thread.seat)
                 }
-                Next::StartMain(_) | Next::Finished => None,
+                Next::StartMain(_) => None,
+                Next::Finished => caller.map(|_| &DRIVER),
             };
-            (next, parker)
+            (next, seat)
         });
         match next {
-            Next::Run(tid) => {
-                if caller != Some(tid) {
-                    parker.expect("it was just found").unpark();
-                }
-                return Some(tid);
-            }
+            Next::Run(_) | Next::Finished => return seat,
             Next::StartMain(host) => start_main(host),
-            Next::Finished => {
-                DRIVER.unpark();
-                return None;
-            }
         }
     }
 }
@@ -144,19 +145,16 @@ fn start_main(host: HostId) {
     });
     let ticket = in_libc(|| {
         let ticket = Ticket::leak(host, true);
-        let there = Arc::new(Parker::new());
-        let here = there.clone();
         let body = move || {
             // What std does at the start of a thread allocates: the maker waits until it is done, so that allocations
             // come in the same order in each run.
-            there.unpark();
-            drop(there);
+            ticket.begun.unpark();
             first_baton(ticket);
             run::run_main(host, &main);
         };
         let made = std::thread::Builder::new().name(name).stack_size(MAIN_STACK_BYTES).spawn(body);
         made.expect("the machine has room for a thread");
-        here.park();
+        ticket.begun.park();
         ticket
     });
     register(ticket, None, true);
@@ -166,7 +164,7 @@ fn register(ticket: &'static Ticket, handle: Option<libc::pthread_t>, detached: 
     enter(|world| {
         let tid = world.kernel.register_thread(ticket.host);
         ticket.tid.store(tid.index() as u32, Ordering::Relaxed);
-        world.threads.insert(tid, Thread { parker: &ticket.parker, host: ticket.host, detached, handle });
+        world.threads.insert(tid, Thread { seat: &ticket.seat, host: ticket.host, detached, handle });
         if let Some(handle) = handle {
             world.handles.insert(handle, tid);
         }
@@ -175,15 +173,14 @@ fn register(ticket: &'static Ticket, handle: Option<libc::pthread_t>, detached: 
 
 /// The new thread waits for its first baton and is simulated from then on.
 fn first_baton(ticket: &'static Ticket) {
-    ticket.parker.park();
     // SAFETY: takes nothing.
     let real = unsafe { real::gettid() };
+    ticket.seat.sit_down();
     resumed(real);
-    let trapped = if ticket.trapped { Ok(()) } else { traps::install_on_this_thread() };
     arm_exit(1);
     let tid = Tid::new(ticket.tid.load(Ordering::Relaxed));
-    world::become_simulated(Me { tid, host: ticket.host, parker: &ticket.parker, main: ticket.main, real });
-    if let Err(errno) = trapped {
+    world::become_simulated(Me { tid, host: ticket.host, seat: &ticket.seat, main: ticket.main, real });
+    if let Some(errno) = enter(|world| world.untrapped.take()) {
         traps::tell_missing(errno);
     }
 }
@@ -316,6 +313,7 @@ fn leave() {
         world.names.forget_thread(me.tid);
         world.leaving = Some(me.real);
     });
-    choose_next();
+    let next = choose_next().expect("a thread that has ended is scheduled no more");
+    me.seat.leave(next);
     world::become_outside();
 }

@@ -3,14 +3,15 @@
 use std::backtrace::Backtrace;
 use std::ffi::c_int;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use halfopen_core::HostId;
 use halfopen_core::id::Tid;
 
+use crate::switch::Parker;
 use crate::symbols::real;
 use crate::threads::{NOBODY, RUNNING, RUNNING_REAL};
 use crate::world::{self, PROGRESS};
@@ -53,11 +54,10 @@ impl Watchdog {
         let over = Arc::new(AtomicBool::new(false));
         let flag = over.clone();
         // What a thread does at its start maps memory. The run waits until that is done, so that its own threads get the
-        // same addresses each time.
-        let (started, has_started) = mpsc::channel();
+        // same addresses each time. (A channel would be freed by whichever comes last.)
+        let started: &'static Parker = Box::leak(Box::new(Parker::new()));
         let thread = std::thread::spawn(move || {
-            let _ = started.send(());
-            drop(started);
+            started.unpark();
             if let Some(running) = watch(patience, &flag) {
                 let stack = ask_for_stack();
                 let (host, thread) = (HostId::new((running >> 32) as u32), Tid::new(running as u32));
@@ -66,7 +66,7 @@ impl Watchdog {
                 unsafe { real::_exit(STUCK_STATUS) };
             }
         });
-        let _ = has_started.recv();
+        started.park();
         Watchdog { over, thread }
     }
 

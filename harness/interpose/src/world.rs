@@ -1,9 +1,9 @@
 //! Who may touch the kernel, and when.
 //!
 //! The kernel stands in a static that no lock guards. The argument why that is sound: a simulated thread touches it
-//! only while it has the baton; the baton is handed from thread to thread through [`Parker`], whose release and acquire
-//! order everything before the hand-over before everything after it; and there is one baton. The driver (the thread
-//! that called [`run`](crate::run())) holds it before the first and after the last simulated thread.
+//! only while it has the baton; the baton is handed from thread to thread through their [`Seat`]s, which order
+//! everything before the hand-over before everything after it; and there is one baton. The driver (a thread that
+//! [`run`](crate::run()) makes) holds it before the first and after the last simulated thread.
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use halfopen_kernel::{Call, Clock, Kernel, Outcome};
 
 use crate::lookup;
 use crate::run::Main;
-use crate::switch::Parker;
+use crate::switch::Seat;
 use crate::threads::{self, Thread};
 
 /// All that a run is made of, besides the real threads.
@@ -30,6 +30,8 @@ pub(crate) struct World {
     /// The real id of the thread that handed the baton on as its last act. Its remains are libc's to clear away; who
     /// has the baton next waits for that, so that allocations come in the same order in each run.
     pub(crate) leaving: Option<libc::pid_t>,
+    /// Why the traps could not be put in place, until it is told.
+    pub(crate) untrapped: Option<Errno>,
     /// The clocks of condition variables that were made with another than the real-time clock.
     pub(crate) condition_clocks: BTreeMap<usize, Clock>,
     /// What the last emulated `rdtsc` said.
@@ -66,10 +68,10 @@ enum Role {
 pub(crate) struct Me {
     pub(crate) tid: Tid,
     pub(crate) host: HostId,
-    pub(crate) parker: &'static Parker,
+    pub(crate) seat: &'static Seat,
     /// Whether this thread runs the host's main.
     pub(crate) main: bool,
-    /// Its real id.
+    /// The id that libc knows it by: that of the kernel thread that it began on.
     pub(crate) real: libc::pid_t,
 }
 

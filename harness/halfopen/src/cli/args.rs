@@ -30,6 +30,15 @@ pub(super) enum Command {
     Schema,
 }
 
+/// How threads hand over to each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Way {
+    /// In the kernel, which works everywhere.
+    Futex,
+    /// In user space, where the machine can.
+    User,
+}
+
 #[derive(clap::Args, Debug)]
 pub(super) struct Run {
     /// Scenario files, or folders of them.
@@ -73,6 +82,9 @@ pub(super) struct Run {
         value_parser = clap::value_parser!(u64).range(1..=WALL_LIMIT_S_MAX)
     )]
     pub(super) wall_limit: u64,
+    /// Diagnostic: how threads hand over to each other, which no result may depend on.
+    #[arg(long, value_enum, default_value_t = Way::User, hide = true)]
+    pub(super) handover: Way,
 }
 
 #[derive(clap::Args, Debug)]

@@ -15,7 +15,7 @@ use halfopen_record::report::{Style, report};
 use halfopen_record::{RunResult, Verdict, github, json, junit};
 use halfopen_scenario::Plan;
 
-use super::args::{Check, Format, Run};
+use super::args::{Check, Format, Run, Way};
 use super::seeds::{self, Todo};
 use super::{ERROR, FAILED, PASSED, colour, input, print, progress};
 use crate::child::{Ended, Request};
@@ -209,6 +209,7 @@ fn launch(
         events: events.map(Path::to_owned),
         pcap: arguments.pcap.clone(),
         log: arguments.log.clone(),
+        futex: arguments.handover == Way::Futex,
         test: None,
     };
     match worker.run(&request, Duration::from_secs(arguments.wall_limit)) {

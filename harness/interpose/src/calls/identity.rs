@@ -50,11 +50,24 @@ pub(crate) fn kill_thread(tid: pid_t, signal: c_int) -> Result<(), Errno> {
         return Err(unsupported("tgkill to another thread", Errno::ESRCH));
     }
     let signal = signal as usize;
-    // SAFETY: a signal to the calling thread, as the program asked for.
+    // SAFETY: a signal to the kernel thread that runs the calling thread, as the program asked for.
     let code = in_libc(|| unsafe {
-        real::syscall(libc::SYS_tgkill, real::getpid() as usize, me.real as usize, signal, 0, 0, 0)
+        real::syscall(libc::SYS_tgkill, real::getpid() as usize, real::gettid() as usize, signal, 0, 0, 0)
     });
     if code == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// `pthread_kill`: as tgkill, `thread` must be the calling thread. (A handler on another would run without the baton.)
+pub(crate) fn kill_pthread(thread: libc::pthread_t, signal: c_int) -> Result<(), Errno> {
+    // SAFETY: takes nothing.
+    if thread != unsafe { libc::pthread_self() } {
+        return Err(unsupported("pthread_kill of another thread", Errno::ESRCH));
+    }
+    // SAFETY: a signal to the calling thread, as the program asked for.
+    match in_libc(|| unsafe { real::pthread_kill(thread, signal) }) {
+        0 => Ok(()),
+        code => Err(Errno(code)),
+    }
 }
 
 fn host_name() -> String {

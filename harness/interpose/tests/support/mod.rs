@@ -10,7 +10,7 @@ use halfopen_core::event::{EndReason, EventSink};
 use halfopen_core::{Event, SimDuration, SimTime};
 use halfopen_fabric::config::FabricConfig;
 use halfopen_fabric::fabric::Fabric;
-use halfopen_interpose::{Main, Setup, StuckReport};
+use halfopen_interpose::{Handover, Main, Setup, StuckReport};
 use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
 use halfopen_netstack::Sysctls;
 
@@ -23,24 +23,62 @@ const CHILD_PATIENCE: Duration = Duration::from_secs(60);
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_NANOS: u64 = 1_767_225_600_000_000_000;
 
-/// Runs `body` in a fresh process, which must succeed. `test` is the name of the calling test.
+/// Tells a child how its threads hand over.
+const HANDOVER: &str = "HALFOPEN_INTERPOSE_HANDOVER";
+
+/// Both ways to hand over, by which all tests must pass, as [`HANDOVER`] names them.
+pub const WAYS: [(&str, Handover); 2] = [("futex", Handover::Futex), ("user-space", Handover::UserSpace)];
+
+/// How this process's threads hand over.
+#[allow(clippy::disallowed_methods)] // The environment says how to test; no run reads it.
+fn handover() -> Handover {
+    let asked = std::env::var(HANDOVER).unwrap_or_default();
+    WAYS.iter().find(|(name, _)| *name == asked.trim_end()).map_or(Handover::default(), |&(_, way)| way)
+}
+
+/// Runs `body` in a fresh process for each way to hand over; both must succeed and, if `body` prints a line that begins
+/// with `hash`, print the same one. `test` is the name of the calling test.
 #[track_caller]
 pub fn isolated(test: &str, body: impl FnOnce()) {
-    if let Some(output) = in_child(test, body) {
-        assert!(output.status.success(), "{}\n{}", output.status, text(&output));
+    let Some(outputs) = in_children(test, body) else { return };
+    for output in &outputs {
+        assert!(output.status.success(), "{}\n{}", output.status, text(output));
     }
+    let hashes = outputs.each_ref().map(|output| {
+        let lines = text(output);
+        lines.lines().find(|line| line.starts_with("hash")).map(str::to_owned)
+    });
+    assert_eq!(hashes[0], hashes[1], "both ways to hand over give the same log");
+}
+
+/// Runs `body` in a fresh process for each of [`WAYS`]; in the parent, what became of them.
+pub fn in_children(test: &str, body: impl FnOnce()) -> Option<[Output; WAYS.len()]> {
+    run_if_child(test, body);
+    Some(WAYS.map(|(way, _)| launch(test, Some(way))))
 }
 
 /// Runs `body` in a fresh process; in the parent, what became of it.
-#[allow(clippy::disallowed_methods)] // The environment says whether this is the child; no run reads it.
 pub fn in_child(test: &str, body: impl FnOnce()) -> Option<Output> {
+    run_if_child(test, body);
+    Some(launch(test, None))
+}
+
+#[allow(clippy::disallowed_methods)] // The environment says whether this is the child; no run reads it.
+fn run_if_child(test: &str, body: impl FnOnce()) {
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
+        // What libtest printed before has no end of line.
+        println!();
         body();
         halfopen_interpose::child::exit_now(0);
     }
+}
+
+fn launch(test: &str, way: Option<&str>) -> Output {
     let program = std::env::current_exe().expect("a test knows its program");
     let mut command = Command::new(program);
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    // Exactly as long for each way: the environment lies on the stack, and addresses may get into hashes.
+    let way = way.map(|way| (HANDOVER, format!("{way:10}"))).into_iter();
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test).envs(way);
     halfopen_interpose::child::prepare(&mut command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().expect("the test's program starts");
@@ -55,7 +93,7 @@ pub fn in_child(test: &str, body: impl FnOnce()) -> Option<Output> {
     let output = child.wait_with_output().expect("a child ends");
     drop(over);
     killer.join().expect("the killer does not panic");
-    Some(output)
+    output
 }
 
 /// Everything that a child printed.
@@ -110,6 +148,7 @@ pub struct Sim {
     pub watchdog: Duration,
     pub steps: Vec<(SimTime, Step)>,
     pub nameservers: Vec<IpAddr>,
+    pub handover: Handover,
     mains: Vec<Main>,
 }
 
@@ -122,6 +161,7 @@ impl Sim {
             watchdog,
             steps: Vec::new(),
             nameservers: Vec::new(),
+            handover: handover(),
             mains: Vec::new(),
         }
     }
@@ -153,7 +193,13 @@ impl Sim {
         for (at, step) in self.steps {
             kernel.add_step(at, step);
         }
-        let setup = Setup { kernel, mains: self.mains, watchdog: self.watchdog, on_stuck: Box::new(on_stuck) };
+        let setup = Setup {
+            kernel,
+            mains: self.mains,
+            watchdog: self.watchdog,
+            on_stuck: Box::new(on_stuck),
+            handover: self.handover,
+        };
         let finished = halfopen_interpose::run(setup);
         let reason = finished.kernel.end_reason().expect("a finished run has ended").clone();
         let end = finished.kernel.now();
