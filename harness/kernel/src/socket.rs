@@ -408,7 +408,10 @@ impl Kernel {
         let description = self.files.get(file);
         let may_wait = !description.nonblocking && !flags.dont_wait;
         let timeout = description.send_timeout;
-        let rest = &data[call.done.min(data.len())..];
+        // Where time ran out, an error of the socket still counts, room that came without a wake does not (Linux
+        // sk_stream_wait_memory; measured: EAGAIN).
+        let over = kind == Kind::Tcp && self.is_over(call) && self.timed_out();
+        let rest = if over { &[] } else { &data[call.done.min(data.len())..] };
         let sent = match kind {
             Kind::Tcp => self.with_stream(host, socket, |stack, now| stack.send(now, socket, rest, to)),
             Kind::Udp => self.begin_with_stack(host, |stack, now| stack.send(now, socket, rest, to)),

@@ -87,30 +87,49 @@ pub(crate) enum Due {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TimerId {
     pub(crate) at: SimTime,
+    turn: Turn,
     sequence: u64,
+}
+
+/// Who comes first of what is due at one instant. Timers of the stacks come last: Linux's timer wheel fires them at the
+/// instant that was asked for or a little later, never before, so a packet that comes at that instant comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Turn {
+    First,
+    Last,
+}
+
+impl Due {
+    const fn turn(&self) -> Turn {
+        match self {
+            Due::Netstack(_) => Turn::Last,
+            Due::Thread(_) | Due::TimerFd(_) | Due::Step(_) | Due::Fabric => Turn::First,
+        }
+    }
 }
 
 /// Everything that is due, in order. Cancelled entries leave at once: nothing here grows with calls that came and went.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
-    entries: BTreeMap<(SimTime, u64), Due>,
+    entries: BTreeMap<(SimTime, Turn, u64), Due>,
     sequence: u64,
 }
 
 impl Timeline {
     pub(crate) fn add(&mut self, at: SimTime, due: Due) -> TimerId {
         self.sequence += 1;
-        self.entries.insert((at, self.sequence), due);
-        TimerId { at, sequence: self.sequence }
+        let turn = due.turn();
+        self.entries.insert((at, turn, self.sequence), due);
+        TimerId { at, turn, sequence: self.sequence }
     }
 
     pub(crate) fn cancel(&mut self, timer: TimerId) {
-        let removed = self.entries.remove(&(timer.at, timer.sequence));
+        let removed = self.entries.remove(&(timer.at, timer.turn, timer.sequence));
         assert!(removed.is_some(), "a timer was cancelled twice");
     }
 
     pub(crate) fn next_at(&self) -> Option<SimTime> {
-        self.entries.first_key_value().map(|((at, _), _)| *at)
+        self.entries.first_key_value().map(|((at, ..), _)| *at)
     }
 
     /// The next entry if it is due at `now`.

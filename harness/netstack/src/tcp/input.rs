@@ -191,12 +191,13 @@ impl Connection {
         }
     }
 
-    /// Data for a program that has closed: nobody will ever read it (RFC 1122 4.2.2.13).
+    /// Data for a program that has closed, or has shut down both directions: nobody will ever read it (RFC 1122 4.2.2.13;
+    /// Linux tcp_rcv_state_process asks for RCV_SHUTDOWN, not for an orphan).
     fn brings_data_too_late(&self, segment: &TcpSegment, range: Range) -> bool {
         let waiting =
             matches!(self.state, TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck);
         let data_end = range.end - u64::from(segment.flags.has(TcpFlags::FIN));
-        waiting && self.orphan && range.end > range.start && data_end > self.rcv.nxt
+        waiting && self.receive_shutdown && range.end > range.start && data_end > self.rcv.nxt
     }
 
     fn on_time_wait_segment(&mut self, now: SimTime, segment: &TcpSegment) {

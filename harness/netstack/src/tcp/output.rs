@@ -15,6 +15,8 @@ use crate::socket::MtuDiscover;
 /// sk_buff itself: how the send buffer grows with the congestion window.
 const SEGMENT_OVERHEAD: u64 = 576;
 const SK_BUFF: u64 = 256;
+/// Segments in the smallest bundle that Linux hands down at once (sysctl tcp_min_tso_segs).
+const BUNDLE_SEGMENTS: u32 = 2;
 /// Upward MTU probes need a window of at least this many segments (Linux tcp_mtu_probe).
 const MTU_PROBE_CWND_MIN: u32 = 11;
 
@@ -101,6 +103,7 @@ impl Connection {
             let len = unsent.min(mss);
             let fin = self.queue.fin_waiting && len == unsent;
             if self.snd.nxt + len as u64 + u64::from(fin) > self.window_end() {
+                sent += u32::from(self.fill_window(now, sent, nagle));
                 break;
             }
             if !fin && len == unsent && len < mss && self.must_wait(nagle) {
@@ -128,6 +131,19 @@ impl Connection {
             self.validate_window(now, limited);
         }
         sent
+    }
+
+    /// What is left of the peer's window is less than a segment: Linux sends a part if the segment before went out in
+    /// the same bundle (tcp_mss_split_point). Bundles are of two, the least that tcp_tso_autosize makes.
+    fn fill_window(&mut self, now: SimTime, sent: u32, nagle: Nagle) -> bool {
+        let room = self.window_end().saturating_sub(self.snd.nxt) as usize;
+        let begins_bundle = sent.is_multiple_of(BUNDLE_SEGMENTS);
+        if begins_bundle || room == 0 || self.must_wait(nagle) {
+            return false;
+        }
+        self.send_new(now, room, false);
+        self.snd.small_end = self.snd.nxt;
+        true
     }
 
     fn must_wait(&self, nagle: Nagle) -> bool {

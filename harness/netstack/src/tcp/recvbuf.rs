@@ -1,7 +1,9 @@
 //! The receive side: bytes in order, bytes beyond a gap, and the window that is offered.
 //!
-//! Half of the buffer is offered as window (Linux's initial `scaling_ratio`), so the default `tcp_rmem` of 128 KiB
-//! gives the 64240 and 65160 that Linux shows (docs/fidelity notes, A1). The window only ever shrinks by being used.
+//! A share of the buffer is offered as window (Linux's `scaling_ratio`): half at first, so the default `tcp_rmem` of
+//! 128 KiB gives the 64240 and 65160 that Linux shows (docs/fidelity notes, A1); then as much as segments of the peer's
+//! size leave after the memory around them. The window only ever shrinks by being used. What is queued counts its bytes
+//! alone.
 
 use std::collections::VecDeque;
 
@@ -17,8 +19,22 @@ const WINDOW_SCALE_MAX: u32 = 14;
 const MSS_DEFAULT: u32 = 536;
 /// Least guess of the peer's segment size (Linux TCP_MIN_MSS).
 const MSS_MIN: u32 = 88;
+/// Whole of a share of the buffer (Linux TCP_RMEM_TO_WIN_SCALE: 8 bits).
+const RATIO_WHOLE: u64 = 256;
+/// The share before a segment was seen (Linux TCP_DEFAULT_SCALING_RATIO).
+const RATIO_INITIAL: u64 = RATIO_WHOLE / 2;
 /// Segments smaller than this do not let the window grow (Linux tcp_event_data_recv).
 const GROWTH_SEGMENT_MIN: usize = 128;
+
+/// What a received segment takes of memory: its packet with room in front, and the bookkeeping behind, in a block of
+/// kmalloc's, and the descriptor (Linux alloc_skb and SKB_TRUESIZE on x86-64; NET_SKB_PAD 64, skb_shared_info 320,
+/// sk_buff 256). Measured with a TUN device: 1448 bytes take 2304, and the window goes to 160/256 of the buffer (fidelity
+/// case flow/slow-start).
+fn true_size(payload: usize) -> u64 {
+    const HEADERS: u64 = 52;
+    const ROOM: u64 = 64 + 320;
+    (payload as u64 + HEADERS + ROOM).next_power_of_two() + 256
+}
 
 /// What the receiver keeps.
 #[derive(Clone, Debug)]
@@ -36,6 +52,8 @@ pub(super) struct Receiver {
     buffer: u64,
     locked: bool,
     buffer_max: u64,
+    /// How much of the buffer is window, in parts of [`RATIO_WHOLE`].
+    ratio: u64,
     /// Most that is ever offered.
     clamp: u64,
     /// The offered window grows to this as segments arrive (Linux rcv_ssthresh).
@@ -115,6 +133,7 @@ impl Receiver {
             buffer,
             locked: config.locked_buffer.is_some(),
             buffer_max: u64::from(config.rmem[2]),
+            ratio: RATIO_INITIAL,
             clamp: clamp.min(buffer / 2),
             threshold: window,
             advertised_mss: config.advertised_mss,
@@ -152,7 +171,7 @@ impl Receiver {
         self.buffer = u64::from(bytes);
         self.locked = true;
         self.tuning.enabled = false;
-        self.clamp = self.buffer / 2;
+        self.clamp = self.full_space();
     }
 
     /// Bytes ready to be read.
@@ -181,7 +200,7 @@ impl Receiver {
     }
 
     fn full_space(&self) -> u64 {
-        self.buffer / 2
+        self.buffer * self.ratio / RATIO_WHOLE
     }
 
     fn free_space(&self) -> u64 {
@@ -242,6 +261,9 @@ impl Receiver {
     pub fn note_segment(&mut self, len: usize) -> bool {
         let full = len as u32 >= self.peer_mss;
         if full {
+            if len as u32 != self.peer_mss {
+                self.adapt_ratio(len);
+            }
             self.peer_mss = (len as u32).min(self.advertised_mss).max(MSS_MIN);
         }
         if len >= GROWTH_SEGMENT_MIN {
@@ -250,6 +272,21 @@ impl Receiver {
             self.threshold += room.min(growth);
         }
         full
+    }
+
+    /// Segments have another size than was thought: so has the window (Linux tcp_measure_rcv_mss,
+    /// tcp_set_window_clamp).
+    fn adapt_ratio(&mut self, len: usize) {
+        let ratio = (len as u64 * RATIO_WHOLE / true_size(len)).max(1);
+        if std::mem::replace(&mut self.ratio, ratio) == ratio {
+            return;
+        }
+        self.clamp = if self.scale > 0 { self.full_space() } else { self.full_space().min(65_535) };
+        self.threshold = match self.clamp < self.threshold {
+            true => self.clamp,
+            false => self.threshold.max(self.wnd.min(self.clamp)),
+        };
+        self.tuning.space = self.tuning.space.min(self.clamp);
     }
 
     /// What would be offered now (Linux __tcp_select_window, without the rule against shrinking).
@@ -349,10 +386,10 @@ impl Receiver {
                 let mut window = 2 * copied + 16 * u64::from(self.advertised_mss);
                 let growth = u128::from(window) * u128::from(copied - space) / u128::from(space);
                 window = window.saturating_add(2 * u64::try_from(growth).unwrap_or(u64::MAX / 4));
-                let buffer = window.saturating_mul(2).min(self.buffer_max);
+                let buffer = (window.saturating_mul(RATIO_WHOLE) / self.ratio).min(self.buffer_max);
                 if buffer > self.buffer {
                     self.buffer = buffer;
-                    self.clamp = if self.scale > 0 { buffer / 2 } else { (buffer / 2).min(65_535) };
+                    self.clamp = if self.scale > 0 { self.full_space() } else { self.full_space().min(65_535) };
                 }
             }
             self.tuning.space = copied;

@@ -65,6 +65,20 @@ fn writing_to_a_closed_peer_is_epipe_the_second_time() {
 }
 
 #[test]
+fn data_after_both_directions_were_shut_down_is_answered_with_a_reset() {
+    // Fidelity case close/shutdown-both: Linux resets although the program still holds the socket.
+    let mut net = Setup::rtt(10).warm();
+    let now = net.now;
+    net.client.shutdown(now, Shutdown::Both).unwrap();
+    net.run_for(ms(100));
+    net.server_send(b"late");
+    net.run_for(ms(100));
+    let reset = net.seen.iter().rfind(|seen| seen.from == Client).unwrap();
+    assert!(reset.has(TcpFlags::RST) && !reset.has(TcpFlags::ACK), "a bare RST");
+    assert_eq!(net.server().state(), TcpState::Closed);
+}
+
+#[test]
 fn half_a_connection_goes_on_working() {
     let mut net = Setup::rtt(10).warm();
     let now = net.now;
