@@ -1,0 +1,322 @@
+//! A case: two hosts, what lies between them, what breaks and when, and what each host does.
+//!
+//! Cases are written as text, many to a file; the file's name is the family. One line says one thing:
+//!
+//! ```text
+//! case lost-syn-ack
+//! about the first SYN-ACK is lost: a second later all is well
+//! path link latency=25ms                       elements from a to b, in order; `link`, `nat`, `firewall`
+//! sysctl both net.ipv4.tcp_retries2=3          on `a`, `b` or `both`
+//! fault 10ms..60ms loss b->a                   `loss`, `mtu=1400`, `nat.flush`, ...; `at` alone or `from..to`
+//! a 0s    connect c b:7000                     host, time of the call (`-`: when the last one is done), call
+//! b 0s    listen l 7000
+//! b -     accept l c
+//! until 5s
+//! slow                                         runs on the real kernel only when asked for
+//! differs because of this and that             a known difference: its reason and what it means to a user
+//! ```
+//!
+//! Host `a` has 10.0.0.1, `b` has 10.0.0.2, a NAT has 10.0.9.1, and nobody has 10.0.0.99 (`nobody`).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use halfopen_core::event::Direction;
+use halfopen_core::id::RouteId;
+use halfopen_core::{HostId, Ratio, SimDuration, SimTime};
+use halfopen_fabric::config::{
+    ClampMss, Delay, ElementConfig, ElementKind, FabricConfig, FirewallConfig, IcmpPolicy, LatePacket, LinkConfig,
+    NatConfig, OnExpiry, Opens, PortPolicy, RouteConfig, Side, StrayPacket, Timeouts, Tracking,
+};
+use halfopen_fabric::fault::{FaultKind, NetFault, Scope, Target};
+use halfopen_live::Change;
+
+/// The hosts' names; also their numbers.
+pub const HOSTS: [&str; 2] = ["a", "b"];
+/// The hosts' addresses.
+pub const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
+/// The external address of a NAT.
+pub const NAT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 1);
+/// An address that nobody has.
+pub const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// `family/name`.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub about: String,
+    /// The elements between `a` and `b`.
+    pub path: Vec<ElementConfig>,
+    /// Settings of each host's kernel, by host.
+    pub sysctls: [Vec<(String, String)>; 2],
+    /// Changes of the network, in the order of their times.
+    pub changes: Vec<(SimTime, Change)>,
+    /// What each host does, by host.
+    pub scripts: [Vec<Line>; 2],
+    /// When it is over.
+    pub until: SimTime,
+    /// Takes long on the real kernel.
+    pub slow: bool,
+    /// Why halfopen is known to differ here, and what that means to a user; `None` where it must not.
+    pub differs: Option<String>,
+}
+
+/// One call of a script.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Not before this instant.
+    pub at: SimTime,
+    /// The call and its arguments.
+    pub words: Vec<String>,
+}
+
+impl Case {
+    /// The network of the case.
+    pub fn fabric(&self) -> FabricConfig {
+        let between = (vec![HostId::new(0)], vec![HostId::new(1)]);
+        let route = RouteConfig { between, via: self.path.clone() };
+        FabricConfig { seed: 1, default_link: LinkConfig::default(), routes: vec![route] }
+    }
+}
+
+/// The cases of a file.
+///
+/// # Errors
+/// What is wrong, with the number of the line.
+pub fn parse(family: &str, text: &str) -> Result<Vec<Case>, String> {
+    let mut cases: Vec<Case> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
+        if line.is_empty() {
+            continue;
+        }
+        let at_line = |what: String| format!("{family}, line {}: {what}", number + 1);
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        if first == "case" {
+            cases.push(new_case(&format!("{family}/{}", rest.trim())));
+            continue;
+        }
+        let case = cases.last_mut().ok_or_else(|| at_line("a file begins with a case".to_owned()))?;
+        read_line(case, first, rest.trim()).map_err(at_line)?;
+    }
+    for case in &mut cases {
+        if case.path.is_empty() {
+            case.path.push(element("link latency=10ms")?);
+        }
+        // Faults are lifted by the index at which they began: sort keeps both in step.
+        sort_changes(&mut case.changes);
+    }
+    Ok(cases)
+}
+
+fn new_case(name: &str) -> Case {
+    Case {
+        name: name.to_owned(),
+        about: String::new(),
+        path: Vec::new(),
+        sysctls: [Vec::new(), Vec::new()],
+        changes: Vec::new(),
+        scripts: [Vec::new(), Vec::new()],
+        until: SimTime::ZERO + SimDuration::from_secs(2),
+        slow: false,
+        differs: None,
+    }
+}
+
+fn read_line(case: &mut Case, first: &str, rest: &str) -> Result<(), String> {
+    match first {
+        "about" => case.about = rest.to_owned(),
+        "path" => case.path.push(element(rest)?),
+        "until" => case.until = SimTime::ZERO + duration(rest)?,
+        "slow" => case.slow = true,
+        "differs" => case.differs = Some(rest.to_owned()),
+        "sysctl" => {
+            let (who, setting) = rest.split_once(' ').ok_or("sysctl HOST NAME=VALUE")?;
+            let (name, value) = setting.trim().split_once('=').ok_or("sysctl HOST NAME=VALUE")?;
+            for (host, sysctls) in HOSTS.iter().zip(&mut case.sysctls) {
+                if who == *host || who == "both" {
+                    sysctls.push((name.trim().to_owned(), value.trim().to_owned()));
+                }
+            }
+        }
+        "fault" => fault(case, rest)?,
+        "a" | "b" => {
+            let host = usize::from(first == "b");
+            let (at, call) = rest.split_once(char::is_whitespace).ok_or("a call has a time")?;
+            let at = if at == "-" { SimTime::ZERO } else { SimTime::ZERO + duration(at)? };
+            case.scripts[host].push(Line { at, words: call.split_whitespace().map(str::to_owned).collect() });
+        }
+        _ => return Err(format!("what is `{first}`?")),
+    }
+    Ok(())
+}
+
+/// `250ms`, `1.5s`, `2m`.
+///
+/// # Errors
+/// If it is nothing like that.
+pub fn duration(text: &str) -> Result<SimDuration, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| c.is_alphabetic()).ok_or_else(|| format!("`{text}` has no unit"))?;
+    let (number, unit) = text.split_at(split);
+    let nanos = match unit {
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 6e10,
+        _ => return Err(format!("`{text}` has no unit that is known")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` is no duration"))?;
+    Ok(SimDuration::from_nanos((number * nanos) as u64))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn settings(words: &[&str]) -> Result<Vec<(String, String)>, String> {
+    let setting = |word: &&str| {
+        let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is no KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    words.iter().map(setting).collect()
+}
+
+/// An element of the path: its kind, an optional name after a colon, and its settings.
+fn element(text: &str) -> Result<ElementConfig, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (kind, rest) = words.split_first().ok_or("what element?")?;
+    let (kind, name) = match kind.split_once(':') {
+        Some((kind, name)) => (kind, Some(name.to_owned())),
+        None => (*kind, None),
+    };
+    let settings = settings(rest)?;
+    let kind = match kind {
+        "link" => ElementKind::Link(link(&settings)?),
+        "nat" => {
+            let mut keep = true;
+            let tracking = tracking(&settings, |key, value| match key {
+                "ports" => {
+                    keep = value == "keep";
+                    Ok(())
+                }
+                _ => Err(format!("a NAT has no `{key}`")),
+            })?;
+            let ports = PortPolicy { keep, ..PortPolicy::default() };
+            ElementKind::Nat(NatConfig { addresses: vec![NAT_ADDRESS.into()], inner: Side::First, ports, tracking })
+        }
+        "firewall" => {
+            let tracking = tracking(&settings, |key, _| Err(format!("a firewall has no `{key}`")))?;
+            ElementKind::Firewall(FirewallConfig { opens: Opens::First, tracking })
+        }
+        _ => return Err(format!("`{kind}` is no element")),
+    };
+    Ok(ElementConfig { name, kind })
+}
+
+fn link(settings: &[(String, String)]) -> Result<LinkConfig, String> {
+    let mut link = LinkConfig { latency: Delay::Fixed(SimDuration::from_millis(10)), ..LinkConfig::default() };
+    for (key, value) in settings {
+        match key.as_str() {
+            "latency" => link.latency = Delay::Fixed(duration(value)?),
+            "mtu" => link.mtu = number(value)?,
+            "icmp" => link.icmp = if value == "blocked" { IcmpPolicy::Blocked } else { IcmpPolicy::Allowed },
+            "bandwidth" => link.bandwidth = Some(number(value)?),
+            "clamp" => link.clamp_mss = ClampMss::To(number(value)?),
+            _ => return Err(format!("a link has no `{key}`")),
+        }
+    }
+    Ok(link)
+}
+
+fn tracking(
+    settings: &[(String, String)],
+    mut other: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<Tracking, String> {
+    let mut tracking = Tracking { timeouts: Timeouts::LINUX, ..Tracking::default() };
+    for (key, value) in settings {
+        match (key.as_str(), value.as_str()) {
+            ("idle", _) => tracking.timeouts.tcp_established = duration(value)?,
+            ("late", "drop") => tracking.late = LatePacket::Drop,
+            ("late", "reset") => tracking.late = LatePacket::Reset,
+            ("late", "pickup") => tracking.late = LatePacket::PickUp,
+            ("late", "remap") => tracking.late = LatePacket::Remap,
+            ("late", "untranslated") => tracking.late = LatePacket::ForwardUntranslated,
+            ("stray", "drop") => tracking.stray = StrayPacket::Drop,
+            ("stray", "reset") => tracking.stray = StrayPacket::Reset,
+            ("expiry", "silent") => tracking.on_expiry = OnExpiry::Silent,
+            ("expiry", "reset-inner") => tracking.on_expiry = OnExpiry::ResetInner,
+            ("expiry", "reset-both") => tracking.on_expiry = OnExpiry::ResetBoth,
+            _ => other(key, value)?,
+        }
+    }
+    Ok(tracking)
+}
+
+/// `FROM[..TO] KIND [a->b|b->a] [on NAME]`.
+fn fault(case: &mut Case, text: &str) -> Result<(), String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [when, what, rest @ ..] = &words[..] else { return Err("fault FROM..TO KIND".to_owned()) };
+    let (from, to) = match when.split_once("..") {
+        Some((from, "")) => (duration(from)?, None),
+        Some((from, to)) => (duration(from)?, Some(duration(to)?)),
+        None => (duration(when)?, None),
+    };
+    let mut scope = Scope { target: Target::Route(RouteId::new(0)), direction: None };
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "a->b" => scope.direction = Some(Direction::Forward),
+            "b->a" => scope.direction = Some(Direction::Backward),
+            "on" => scope.target = Target::Element((*words.next().ok_or("on what?")?).to_owned()),
+            _ => return Err(format!("what is `{word}`?")),
+        }
+    }
+    let (name, value) = what.split_once('=').unwrap_or((what, ""));
+    let kind = match name {
+        "loss" => FaultKind::Loss { share: Ratio::ONE },
+        "duplicate" => FaultKind::Duplicate { share: Ratio::ONE },
+        "corrupt" => FaultKind::Corrupt { share: Ratio::ONE },
+        "reorder" => FaultKind::Reorder { share: Ratio::ONE, by: duration(value)? },
+        "latency" => FaultKind::Latency { add: Delay::Fixed(duration(value)?) },
+        "mtu" => FaultKind::Mtu { mtu: number(value)?, icmp: IcmpPolicy::Allowed },
+        "mtu-silent" => FaultKind::Mtu { mtu: number(value)?, icmp: IcmpPolicy::Blocked },
+        "nat.flush" => FaultKind::NatFlush,
+        _ => return Err(format!("`{name}` is no fault")),
+    };
+    let begun = case.changes.len();
+    case.changes.push((SimTime::ZERO + from, Change::Apply(NetFault { scope, kind })));
+    if let Some(to) = to {
+        case.changes.push((SimTime::ZERO + to, Change::Lift(begun)));
+    }
+    Ok(())
+}
+
+/// Sorts by time; what lifts a fault follows it to its new place.
+fn sort_changes(changes: &mut Vec<(SimTime, Change)>) {
+    let mut order: Vec<usize> = (0..changes.len()).collect();
+    order.sort_by_key(|&index| changes[index].0);
+    let place = |old: usize| order.iter().position(|&index| index == old).expect("an index of the list");
+    let sorted = order.iter().map(|&index| match &changes[index] {
+        (at, Change::Lift(begun)) => (*at, Change::Lift(place(*begun))),
+        other => other.clone(),
+    });
+    *changes = sorted.collect();
+}
+
+/// `b:7000`, `nobody:80`.
+///
+/// # Errors
+/// If it is nothing like that.
+pub fn address(text: &str) -> Result<(IpAddr, u16), String> {
+    let (host, port) = text.split_once(':').ok_or_else(|| format!("`{text}` is no HOST:PORT"))?;
+    let address = match host {
+        "a" => ADDRESSES[0],
+        "b" => ADDRESSES[1],
+        "nat" => NAT_ADDRESS,
+        "nobody" => NOBODY,
+        _ => return Err(format!("`{host}` is no host")),
+    };
+    Ok((address.into(), number(port)?))
+}

@@ -1,0 +1,216 @@
+//! The two sides on which a case runs. Each run has a process of its own: see [`Side::run`].
+
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use halfopen_core::event::EventSink;
+use halfopen_core::id::FaultId;
+use halfopen_core::{Event, HostId, SimDuration, SimTime};
+use halfopen_fabric::fabric::Fabric;
+use halfopen_interpose::{Handover, Main, Setup};
+use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
+use halfopen_live::Change;
+use halfopen_netstack::Sysctls;
+
+use crate::case::{ADDRESSES, Case, HOSTS};
+use crate::script::{self, Call, CallLog};
+use crate::trace::{Trace, assemble};
+
+/// Tells a child which side it is to run; the case is its first argument.
+pub const CHILD: &str = "HALFOPEN_FIDELITY_SIDE";
+
+/// How much longer than the case the real side may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exit status of a child on a machine that allows no namespaces.
+const NOT_ALLOWED_STATUS: i32 = 77;
+
+/// One of the two sides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The real kernel, in real time.
+    Linux,
+    /// halfopen's.
+    Simulated,
+}
+
+/// Why a side gave no trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoTrace {
+    /// This machine allows no namespaces.
+    NotAllowed(String),
+    /// It failed.
+    Failed(String),
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Side::Linux => "linux",
+            Side::Simulated => "simulated",
+        }
+    }
+
+    /// Runs a case in a fresh process of this program, whose `main` must call [`child`] first.
+    ///
+    /// # Errors
+    /// If it gave no trace.
+    pub fn run(self, case: &Case) -> Result<Trace, NoTrace> {
+        let failed = |what: String| NoTrace::Failed(format!("{} ({}): {what}", case.name, self.name()));
+        let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let mut command = Command::new(program);
+        command.arg(&case.name).env(CHILD, self.name()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        halfopen_interpose::child::prepare(&mut command);
+        let output = command.output().map_err(|error| failed(error.to_string()))?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => Trace::parse(&String::from_utf8_lossy(&output.stdout)).map_err(failed),
+            Some(NOT_ALLOWED_STATUS) => Err(NoTrace::NotAllowed(errors.trim().to_owned())),
+            _ => Err(failed(format!("{}\n{errors}", output.status))),
+        }
+    }
+}
+
+/// If this process is a child of [`Side::run`]: runs the case, prints its trace and ends.
+pub fn child(cases: &[Case]) {
+    let Ok(side) = std::env::var(CHILD) else { return };
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let case = cases.iter().find(|case| case.name == name).expect("the parent knows the same cases");
+    let trace = match side.as_str() {
+        "simulated" => Ok(simulated(case)),
+        _ => linux(case),
+    };
+    match trace {
+        Ok(trace) => {
+            print!("{trace}");
+            let _ = std::io::Write::flush(&mut std::io::stdout());
+            halfopen_interpose::child::exit_now(0);
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            let not_allowed = matches!(error, halfopen_live::LiveError::NotAllowed(_));
+            halfopen_interpose::child::exit_now(if not_allowed { NOT_ALLOWED_STATUS } else { 1 });
+        }
+    }
+}
+
+type Packets = Arc<Mutex<Vec<(SimTime, usize, Vec<u8>)>>>;
+
+fn finish(case: &Case, packets: &Packets, logs: &[CallLog; 2]) -> Trace {
+    let packets = packets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let calls: [Vec<Call>; 2] = logs.each_ref().map(CallLog::calls);
+    assemble(&packets, calls, case.until)
+}
+
+/// What a run of halfopen shows of its packets.
+struct Sink(Packets);
+
+impl EventSink for Sink {
+    fn event(&mut self, _: SimTime, _: &Event) {}
+
+    fn wants_packets(&self) -> bool {
+        true
+    }
+
+    fn packet(&mut self, at: SimTime, host: HostId, bytes: &[u8]) {
+        let mut packets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        packets.push((at, host.index(), bytes.to_vec()));
+    }
+}
+
+/// For how long in real time a script may run without a call.
+const WATCHDOG: Duration = Duration::from_secs(20);
+
+fn simulated(case: &Case) -> Trace {
+    let (packets, logs) = (Packets::default(), [CallLog::default(), CallLog::default()]);
+    let fabric = Fabric::new(&case.fabric()).expect("a case describes a network");
+    let config = KernelConfig {
+        seed: 1,
+        epoch_nanos: 1_767_225_600_000_000_000,
+        cpus: 2,
+        scheduling: Scheduling::Fifo,
+        time_limit: case.until,
+    };
+    let mut kernel = Kernel::new(config, fabric, Box::new(Sink(Arc::clone(&packets))));
+    let mut mains: Vec<Main> = Vec::new();
+    for (number, log) in logs.iter().enumerate() {
+        let host = kernel.add_host(host_config(case, number));
+        kernel.add_step(SimTime::ZERO, Step::StartHost(host));
+        let (lines, until, log) = (case.scripts[number].clone(), case.until, log.clone());
+        mains.push(Arc::new(move || script::run(&lines, Instant::now(), until, &log)));
+    }
+    for (index, (at, change)) in case.changes.iter().enumerate() {
+        let step = match change {
+            Change::Apply(fault) => Step::ApplyNetFault(FaultId::new(index as u32), fault.clone()),
+            Change::Lift(begun) => Step::LiftNetFault(FaultId::new(*begun as u32)),
+        };
+        kernel.add_step(*at, step);
+    }
+    let on_stuck = Box::new(|report| panic!("stuck: {report:?}"));
+    halfopen_interpose::run(Setup { kernel, mains, watchdog: WATCHDOG, on_stuck, handover: Handover::default() });
+    finish(case, &packets, &logs)
+}
+
+fn host_config(case: &Case, number: usize) -> HostConfig {
+    let mut sysctls = Sysctls::default();
+    for (name, value) in &case.sysctls[number] {
+        sysctls.set(name, value).expect("a case names settings that there are");
+    }
+    HostConfig {
+        name: HOSTS[number].to_owned(),
+        addresses: vec![IpAddr::from(ADDRESSES[number])],
+        interface_mtu: 1500,
+        sysctls,
+        resolver: ResolverConfig {
+            nameservers: Vec::new(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: SimDuration::from_secs(5),
+            attempts: 2,
+            rotate: false,
+            single_request: false,
+            single_request_reopen: false,
+            use_vc: false,
+            cache: StubCache::None,
+        },
+        hosts_file: [].into(),
+        clock_offset_nanos: 0,
+        fd_limit: 1024,
+    }
+}
+
+/// Set in every namespace: nothing but the case is to be seen on the wire.
+const NAMESPACE: &[(&str, &str)] = &[("net.ipv6.conf.all.disable_ipv6", "1")];
+
+fn linux(case: &Case) -> Result<Trace, halfopen_live::LiveError> {
+    let (packets, logs) = (Packets::default(), [CallLog::default(), CallLog::default()]);
+    kill_after(Duration::from(case.until.since(SimTime::ZERO)) + PATIENCE);
+    let hosts = (0..HOSTS.len()).map(|number| {
+        let fixed = NAMESPACE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let sysctls = fixed.chain(case.sysctls[number].iter().cloned()).collect();
+        let host = halfopen_live::Host { address: ADDRESSES[number], mtu: 1500, sysctls };
+        let (lines, until, log) = (case.scripts[number].clone(), case.until, logs[number].clone());
+        let script: halfopen_live::Script = Box::new(move |zero| script::run(&lines, zero, until, &log));
+        (host, script)
+    });
+    let setup = halfopen_live::Setup {
+        fabric: case.fabric(),
+        hosts: hosts.collect(),
+        changes: case.changes.clone(),
+        until: case.until,
+    };
+    let seen = Arc::clone(&packets);
+    halfopen_live::run(setup, |at, host, bytes| {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push((at, host.index(), bytes.to_vec()));
+    })?;
+    Ok(finish(case, &packets, &logs))
+}
+
+/// Whatever happens, the process ends. Called before there is another thread, it must make none: a user namespace is
+/// for processes of one thread. So the alarm clock of the kernel is used.
+fn kill_after(span: Duration) {
+    nix::unistd::alarm::set(u32::try_from(span.as_secs()).unwrap_or(u32::MAX).max(1));
+}
