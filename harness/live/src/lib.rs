@@ -1,7 +1,7 @@
 //! The second back end: the real kernel's TCP, with our own fabric between the hosts, in real time.
 //!
 //! Each host is a network namespace whose only device is a TUN. What its kernel sends is read there, parsed, stamped
-//! with the time that has passed since the start, and given to the [`Fabric`](halfopen_fabric::fabric::Fabric); what
+//! with the time that has passed since the start, and given to the [`Fabric`]; what
 //! the fabric delivers is written to the TUN of the host that it is for. So the same routes, NAT, MTU and faults stand
 //! between real kernels as between simulated ones.
 //!
