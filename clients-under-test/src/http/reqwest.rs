@@ -148,15 +148,15 @@ pub async fn client(env: Env) -> Result<(), OpError> {
     Ok(())
 }
 
-/// One attempt: a reqwest client with a retry policy around it.
-#[derive(Clone)]
+/// Who retries around the client.
 enum Sender {
-    Plain(reqwest::Client),
+    Plain,
     Middleware(ClientWithMiddleware),
-    Tower(reqwest::Client, Attempts),
+    Tower(Attempts),
 }
 
 struct Caller {
+    client: reqwest::Client,
     sender: Sender,
     settings: Params,
     places: Option<Places>,
@@ -204,15 +204,15 @@ impl Caller {
                     .jitter(if jitter { Jitter::Full } else { Jitter::None })
                     .build_with_max_retries(retries);
                 let layer = RetryTransientMiddleware::new_with_policy(policy);
-                Sender::Middleware(reqwest_middleware::ClientBuilder::new(client).with(layer).build())
+                Sender::Middleware(reqwest_middleware::ClientBuilder::new(client.clone()).with(layer).build())
             }
             "tower" => {
                 let spread = if jitter { 1.0 } else { 0.0 };
                 let mut maker = ExponentialBackoffMaker::new(least, most, spread, HasherRng::new())?;
                 let budget = settings.flag("retry_budget").then(|| Arc::new(TpsBudget::default()));
-                Sender::Tower(client, Attempts { left: retries, backoff: maker.make_backoff(), budget })
+                Sender::Tower(Attempts { left: retries, backoff: maker.make_backoff(), budget })
             }
-            _ => Sender::Plain(client),
+            _ => Sender::Plain,
         };
         let places = settings.optional_count("pool_size").map(|size| {
             env.gauge("pool.size", size as i64);
@@ -223,7 +223,7 @@ impl Caller {
             let policy = consecutive_failures(settings.count("breaker_failures") as u32, open);
             StateMachine::new(policy, Lamp(env.clone()))
         });
-        Ok(Caller { sender, settings, places, breaker })
+        Ok(Caller { client, sender, settings, places, breaker })
     }
 
     async fn call(&self, op: Op) -> Result<(), OpError> {
@@ -250,13 +250,13 @@ impl Caller {
     async fn send(&self, op: Op) -> Result<(), OpError> {
         let request = self.request(&op)?;
         let response = match &self.sender {
-            Sender::Plain(client) => client.execute(request).await.map_err(told_apart)?,
+            Sender::Plain => self.client.execute(request).await.map_err(told_apart)?,
             Sender::Middleware(client) => client.execute(request).await.map_err(|error| match error {
                 reqwest_middleware::Error::Reqwest(error) => told_apart(error),
                 reqwest_middleware::Error::Middleware(error) => middleware_error(&error),
             })?,
-            Sender::Tower(client, attempts) => {
-                let mut service = ServiceBuilder::new().retry(attempts.clone()).service(client.clone());
+            Sender::Tower(attempts) => {
+                let mut service = ServiceBuilder::new().retry(attempts.clone()).service(self.client.clone());
                 service.ready().await.map_err(told_apart)?.call(request).await.map_err(told_apart)?
             }
         };
@@ -266,15 +266,10 @@ impl Caller {
     }
 
     fn request(&self, op: &Op) -> Result<reqwest::Request, OpError> {
-        let client = match &self.sender {
-            Sender::Plain(client) | Sender::Tower(client, _) => client.clone(),
-            // The middleware's own builder makes the same requests; building one needs no middleware.
-            Sender::Middleware(_) => reqwest::Client::new(),
-        };
         let url = format!("{}/items/{}", self.settings.text("url").trim_end_matches('/'), op.id());
         let mut request = match op.name() {
-            "post" => client.post(url).body(vec![b'x'; self.settings.size("body") as usize]),
-            _ => client.get(url),
+            "post" => self.client.post(url).body(vec![b'x'; self.settings.size("body") as usize]),
+            _ => self.client.get(url),
         };
         request = request.header(OP_HEADER, op.id().to_string());
         if self.settings.flag("propagate_deadline")
