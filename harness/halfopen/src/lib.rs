@@ -30,8 +30,8 @@ mod op;
 pub mod program;
 mod run;
 mod sample;
-mod scenario_test;
 mod single;
+mod testing;
 mod zygote;
 
 pub use condition::Condition;
@@ -43,7 +43,7 @@ pub use halfopen_scenario::value::Params;
 pub use op::{Op, OpError, OpErrorKind};
 pub use program::{Client, Program};
 pub use run::Run;
-pub use scenario_test::Scenario;
+pub use testing::Scenario;
 
 /// The scenario in a file (which counts from the crate's own folder), for the test function in which this stands.
 ///
