@@ -72,10 +72,11 @@ impl Env {
     {
         let mut running = FuturesUnordered::new();
         let mut handles: BTreeMap<OpId, AbortHandle> = BTreeMap::new();
+        let listener = self.inner.mailbox.listener();
         let mut ended = false;
         while !(ended && running.is_empty()) {
             let turn = poll_fn(|context| {
-                if let Poll::Ready(message) = self.inner.mailbox.poll_recv(context) {
+                if let Poll::Ready(message) = self.inner.mailbox.poll_recv(listener, context) {
                     return Poll::Ready(Turn::Message(message));
                 }
                 match running.poll_next_unpin(context) {

@@ -1,6 +1,6 @@
 //! A queue from the load's thread to whatever runs the ops: async code on any runtime, or plain threads.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -22,8 +22,13 @@ struct Inbox {
     messages: VecDeque<Message>,
     ended: bool,
     end_told: bool,
-    wakers: Vec<Waker>,
+    listeners: u64,
+    wakers: BTreeMap<Listener, Waker>,
 }
+
+/// One that polls for messages. Each has one waker, its last: wakers of one task need not look alike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Listener(u64);
 
 /// The queue. Built from std's own lock and condition, so that it waits where everybody waits: in the virtual kernel.
 #[derive(Debug, Default)]
@@ -46,11 +51,18 @@ impl Mailbox {
         let wakers = std::mem::take(&mut inbox.wakers);
         drop(inbox);
         self.arrived.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Somebody new who will poll.
+    pub(crate) fn listener(&self) -> Listener {
+        let mut inbox = self.lock();
+        inbox.listeners += 1;
+        Listener(inbox.listeners)
     }
 
     /// The next message. `End` comes once; after it only expiries come.
-    pub(crate) fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Message> {
+    pub(crate) fn poll_recv(&self, listener: Listener, context: &mut Context<'_>) -> Poll<Message> {
         let mut inbox = self.lock();
         if let Some(message) = inbox.messages.pop_front() {
             return Poll::Ready(message);
@@ -59,9 +71,7 @@ impl Mailbox {
             inbox.end_told = true;
             return Poll::Ready(Message::End);
         }
-        if !inbox.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-            inbox.wakers.push(context.waker().clone());
-        }
+        inbox.wakers.insert(listener, context.waker().clone());
         Poll::Pending
     }
 
@@ -75,5 +85,38 @@ impl Mailbox {
                 None => inbox = self.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_listener_is_woken_once_by_its_last_waker() {
+        let mailbox = Mailbox::default();
+        let (one, other) = (mailbox.listener(), mailbox.listener());
+        let wakes = [(); 4].map(|()| Arc::new(Wakes::default()));
+        for (listener, wakes) in [one, one, one, other].into_iter().zip(&wakes) {
+            let waker = Waker::from(Arc::clone(wakes));
+            assert!(mailbox.poll_recv(listener, &mut Context::from_waker(&waker)).is_pending());
+        }
+        mailbox.post(Message::End);
+        assert_eq!(wakes.each_ref().map(|wakes| wakes.0.load(Ordering::Relaxed)), [0, 0, 1, 1]);
+        // What came before a poll is not lost on it.
+        let waker = Waker::noop();
+        assert!(matches!(mailbox.poll_recv(one, &mut Context::from_waker(waker)), Poll::Ready(Message::End)));
     }
 }
