@@ -3,7 +3,8 @@
 //! Virtual time moves only while nobody runs, so a program that polls, a clock or a non-blocking socket, would poll
 //! for ever. Such calls therefore cost something: each clock reading one unit, each call that found nothing to do
 //! [`CREEP_UNITS_CALL`] units; a thread that has spent [`CREEP_UNITS_MAX`] within one instant sleeps [`CREEP`].
-//! That makes a clock reading 20 ns and an EAGAIN 200 ns on average, which is what they cost on real machines.
+//! That makes a clock reading 20 ns and an EAGAIN 200 ns on average, which is what they cost on real machines. The EAGAIN
+//! by which a thread sees that it has taken all that came is free: a server may have any number of connections.
 
 use std::task::Poll;
 

@@ -34,6 +34,8 @@ pub(crate) struct File {
     /// The epoll instances that watch it, and under which number, in the order in which they began to. The last is told
     /// first (include/linux/wait.h: `__add_wait_queue` adds at the head).
     pub(crate) watchers: Vec<(FileId, Fd)>,
+    /// Whether something changed since a call last found nothing to do.
+    pub(crate) changed: bool,
     /// SO_RCVTIMEO.
     pub(crate) receive_timeout: Option<SimDuration>,
     /// SO_SNDTIMEO.
@@ -123,6 +125,7 @@ impl Kernel {
             nonblocking,
             references: 0,
             watchers: Vec::new(),
+            changed: false,
             receive_timeout: None,
             send_timeout: None,
         })
@@ -174,7 +177,8 @@ impl Kernel {
     /// epoll instances see an edge.
     pub(crate) fn notify(&mut self, id: FileId, cause: Readiness) {
         self.wake_all(WaitKey::File(id));
-        let Some(file) = self.files.find(id) else { return };
+        let Some(file) = self.files.find_mut(id) else { return };
+        file.changed = true;
         if file.watchers.is_empty() {
             return;
         }
@@ -351,6 +355,10 @@ impl Kernel {
         what: crate::scheduler::WaitFor,
     ) -> Outcome<T> {
         if !may_wait {
+            // To see that one has taken all that came is no polling: it is free once after each change.
+            if std::mem::take(&mut self.files.get_mut(id).changed) {
+                return Poll::Ready(Err(errno));
+            }
             return self.idle_result(call, Err(errno));
         }
         if self.is_over(call) {

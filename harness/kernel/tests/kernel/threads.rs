@@ -117,6 +117,24 @@ fn a_thread_that_polls_a_socket_sees_time_creep() {
 }
 
 #[test]
+fn a_thread_that_takes_all_there_is_sees_time_stand_still() {
+    check(|sys| async move {
+        let fd = sys.eventfd();
+        for _ in 0..1_000 {
+            sys.write(fd, &1u64.to_ne_bytes()).await.unwrap();
+            sys.read(fd, 8).await.unwrap();
+            assert_eq!(sys.read(fd, 8).await, Err(Errno::EAGAIN));
+        }
+        assert_eq!(sys.k(|kernel| kernel.now()), SimTime::ZERO);
+        // The second look is polling again.
+        for _ in 0..100 {
+            assert_eq!(sys.read(fd, 8).await, Err(Errno::EAGAIN));
+        }
+        assert_eq!(sys.k(|kernel| kernel.now()).as_micros(), 20);
+    });
+}
+
+#[test]
 fn a_thread_that_asks_whether_it_is_connected_sees_time_creep() {
     check(|sys| async move {
         use halfopen_kernel::{Address, Domain, SocketType};
