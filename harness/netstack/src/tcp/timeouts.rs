@@ -235,8 +235,7 @@ impl Connection {
         if given_up || self.retry.probes >= limit {
             return self.fail_timed_out();
         }
-        self.log_probe(ProbeKind::ZeroWindow);
-        self.wake_peer(now);
+        self.wake_peer(now, ProbeKind::ZeroWindow);
         if self.queue.packets_out() > 0 || !self.queue.has_unsent() {
             self.retry.probes = 0;
             self.retry.backoff = 0;
@@ -285,7 +284,7 @@ impl Connection {
 
     /// Makes the peer answer: with data if its window has any room, else with a segment that it must refuse (Linux
     /// tcp_write_wakeup).
-    fn wake_peer(&mut self, now: SimTime) {
+    fn wake_peer(&mut self, now: SimTime, kind: ProbeKind) {
         let room = self.window_end().saturating_sub(self.snd.nxt) as usize;
         if self.queue.has_unsent() && room > 0 {
             let len = self.queue.unsent_len().min(self.current_mss()).min(room);
@@ -294,6 +293,7 @@ impl Connection {
                 return self.send_new(now, len, fin);
             }
         }
+        self.log_probe(kind);
         self.send_probe(now);
     }
 
@@ -334,8 +334,7 @@ impl Connection {
                     self.send_reset(now);
                     return self.fail_timed_out();
                 }
-                self.log_probe(ProbeKind::Keepalive);
-                self.wake_peer(now);
+                self.wake_peer(now, ProbeKind::Keepalive);
                 self.retry.probes += 1;
                 wait = self.keepalive_interval();
             } else {

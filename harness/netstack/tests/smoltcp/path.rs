@@ -23,6 +23,8 @@ pub struct PathConfig {
     pub jitter: SimDuration,
     /// Larger packets with DF are answered with an ICMP error towards the netstack; others are lost.
     pub mtu: u32,
+    /// The MTU of netstack's interface.
+    pub stack_mtu: u32,
     /// What smoltcp believes the MTU to be.
     pub peer_mtu: usize,
     /// From when and for how long everything is lost.
