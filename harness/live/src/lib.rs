@@ -6,7 +6,7 @@
 //! between real kernels as between simulated ones.
 //!
 //! Suggested reading order: [`Setup`] and [`run`] (what a run is), `host` (a namespace and its device), `pump` (the
-//! loop that feeds the fabric).
+//! loop that feeds the fabric), `punctual` (how late a run was).
 //!
 //! A run needs a process of its own: without privileges it enters a user namespace, which only a process of one thread
 //! can do; and a script that never returns stays where it is when the run is over.
@@ -18,13 +18,14 @@
 
 mod host;
 mod pump;
+mod punctual;
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use halfopen_core::{HostId, SimTime};
+use halfopen_core::{HostId, SimDuration, SimTime};
 use halfopen_fabric::config::{ConfigError, FabricConfig};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_fabric::fault::NetFault;
@@ -93,12 +94,16 @@ const HOST_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs scripts and network until [`Setup::until`]. Each packet, as it leaves or enters a host's interface, goes to
 /// `on_packet`: when, where, and its bytes from the IP header on.
 ///
-/// The calling process must have one thread only (see the crate's documentation), and should end after the run.
+/// The calling process must have one thread only (see the crate's documentation), and should end after the run. All of
+/// its threads get a real-time priority where that is allowed.
+///
+/// Gives by how much the run was late at worst: what a machine that was late shows is the machine, not the kernel.
 ///
 /// # Errors
 /// If there was no run.
-pub fn run(setup: Setup, on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Result<(), LiveError> {
+pub fn run(setup: Setup, on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Result<SimDuration, LiveError> {
     let Setup { fabric, hosts, changes, until } = setup;
+    punctual::hurry();
     let mut fabric = Fabric::new(&fabric).map_err(LiveError::Fabric)?;
     for (number, (host, _)) in hosts.iter().enumerate() {
         fabric.add_host(HostId::new(number as u32), &[host.address.into()]);
@@ -125,5 +130,8 @@ pub fn run(setup: Setup, on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Resul
     for start in starts {
         let _ = start.send(zero);
     }
-    pump::run(pump::Pump { fabric, devices, changes, until, zero }, on_packet)
+    let late = punctual::Late::default();
+    late.watch_machine();
+    pump::run(pump::Pump { fabric, devices, changes, until, zero }, &late, on_packet)?;
+    Ok(late.worst())
 }

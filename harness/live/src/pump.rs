@@ -10,6 +10,7 @@ use halfopen_core::{HostId, SimTime};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_fabric::wire;
 
+use crate::punctual::Late;
 use crate::{Change, LiveError};
 
 /// The largest IP packet.
@@ -33,8 +34,8 @@ struct Sent {
     bytes: Vec<u8>,
 }
 
-/// Runs until the end that was set.
-pub(crate) fn run(pump: Pump, mut on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Result<(), LiveError> {
+/// Runs until the end that was set, and notes how late it was.
+pub(crate) fn run(pump: Pump, late: &Late, mut on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Result<(), LiveError> {
     let Pump { mut fabric, devices, changes, until, zero } = pump;
     let devices: Vec<Arc<tun::Device>> = devices.into_iter().map(Arc::new).collect();
     let (sender, inbox) = mpsc::channel();
@@ -46,6 +47,8 @@ pub(crate) fn run(pump: Pump, mut on_packet: impl FnMut(SimTime, HostId, &[u8]))
     loop {
         let now = since(zero);
         let mut latest = now;
+        let next_change = changes.get(changes_done).map(|&(at, _)| at);
+        late.note([fabric.next_deadline(), next_change].into_iter().flatten().min(), now);
         while let Some((at, change)) = changes.get(changes_done)
             && *at <= now
         {

@@ -86,6 +86,18 @@ pub fn run(lines: &[Line], zero: Instant, until: SimTime, log: &CallLog) {
     sleep_until(until + SimDuration::from_secs(1));
 }
 
+/// By how much a script was late at worst: each call is due at its time, or when the one before it has returned.
+pub fn lateness(lines: &[Line], calls: &[Call]) -> SimDuration {
+    let mut returned = SimTime::ZERO;
+    let mut worst = SimDuration::ZERO;
+    for (line, call) in lines.iter().zip(calls) {
+        let due = line.at.max(returned);
+        worst = worst.max(SimDuration::from_nanos(call.since.as_nanos().saturating_sub(due.as_nanos())));
+        returned = call.result.as_ref().map_or(returned, |(at, _)| *at);
+    }
+    worst
+}
+
 /// `ECONNREFUSED` and so on.
 fn error_name(error: &io::Error) -> String {
     match error.raw_os_error() {

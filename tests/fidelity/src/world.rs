@@ -36,6 +36,15 @@ pub enum Side {
     Simulated,
 }
 
+/// What a run gave.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What happened.
+    pub trace: Trace,
+    /// By how much the run was late at worst; nothing in virtual time.
+    pub late: SimDuration,
+}
+
 /// Why a side gave no trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoTrace {
@@ -57,7 +66,7 @@ impl Side {
     ///
     /// # Errors
     /// If it gave no trace.
-    pub fn run(self, case: &Case) -> Result<Trace, NoTrace> {
+    pub fn run(self, case: &Case) -> Result<Run, NoTrace> {
         let failed = |what: String| NoTrace::Failed(format!("{} ({}): {what}", case.name, self.name()));
         let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
         let mut command = Command::new(program);
@@ -67,11 +76,20 @@ impl Side {
         let output = command.output().map_err(|error| failed(error.to_string()))?;
         let errors = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
-            Some(0) => Trace::parse(&String::from_utf8_lossy(&output.stdout)).map_err(failed),
+            Some(0) => read_run(&String::from_utf8_lossy(&output.stdout)).map_err(failed),
             Some(NOT_ALLOWED_STATUS) => Err(NoTrace::NotAllowed(errors.trim().to_owned())),
             _ => Err(failed(format!("{}\n{errors}", output.status))),
         }
     }
+}
+
+/// What stands before a child's trace: by how much it was late, in nanoseconds.
+const LATE: &str = "# late ";
+
+fn read_run(text: &str) -> Result<Run, String> {
+    let late = text.lines().next().and_then(|line| line.strip_prefix(LATE)?.parse().ok());
+    let late = late.ok_or("a child does not say how late it was")?;
+    Ok(Run { trace: Trace::parse(text)?, late: SimDuration::from_nanos(late) })
 }
 
 /// If this process is a child of [`Side::run`]: runs the case, prints its trace and ends.
@@ -79,13 +97,13 @@ pub fn child(cases: &[Case]) {
     let Ok(side) = std::env::var(CHILD) else { return };
     let name = std::env::args().nth(1).unwrap_or_default();
     let case = cases.iter().find(|case| case.name == name).expect("the parent knows the same cases");
-    let trace = match side.as_str() {
-        "simulated" => Ok(simulated(case)),
+    let run = match side.as_str() {
+        "simulated" => Ok(Run { trace: simulated(case), late: SimDuration::ZERO }),
         _ => linux(case),
     };
-    match trace {
-        Ok(trace) => {
-            print!("{trace}");
+    match run {
+        Ok(Run { trace, late }) => {
+            print!("{LATE}{}\n{trace}", late.as_nanos());
             let _ = std::io::Write::flush(&mut std::io::stdout());
             halfopen_interpose::child::exit_now(0);
         }
@@ -185,7 +203,7 @@ fn host_config(case: &Case, number: usize) -> HostConfig {
 /// Set in every namespace: nothing but the case is to be seen on the wire.
 const NAMESPACE: &[(&str, &str)] = &[("net.ipv6.conf.all.disable_ipv6", "1")];
 
-fn linux(case: &Case) -> Result<Trace, halfopen_live::LiveError> {
+fn linux(case: &Case) -> Result<Run, halfopen_live::LiveError> {
     let (packets, logs) = (Packets::default(), [CallLog::default(), CallLog::default()]);
     kill_after(Duration::from(case.until.since(SimTime::ZERO)) + PATIENCE);
     let hosts = (0..HOSTS.len()).map(|number| {
@@ -203,10 +221,12 @@ fn linux(case: &Case) -> Result<Trace, halfopen_live::LiveError> {
         until: case.until,
     };
     let seen = Arc::clone(&packets);
-    halfopen_live::run(setup, |at, host, bytes| {
+    let late = halfopen_live::run(setup, |at, host, bytes| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).push((at, host.index(), bytes.to_vec()));
     })?;
-    Ok(finish(case, &packets, &logs))
+    let scripts = case.scripts.iter().zip(&logs).map(|(lines, log)| script::lateness(lines, &log.calls()));
+    let late = scripts.fold(late, SimDuration::max);
+    Ok(Run { trace: finish(case, &packets, &logs), late })
 }
 
 /// Whatever happens, the process ends. Called before there is another thread, it must make none: a user namespace is
