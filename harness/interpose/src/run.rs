@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use halfopen_core::event::EndReason;
-use halfopen_core::{Event, HostId};
+use halfopen_core::{Event, HostId, Index};
 use halfopen_kernel::Kernel;
 
 use crate::lookup::Memory;
@@ -52,12 +52,13 @@ pub fn run(setup: Setup) -> Finished {
     threads::prepare_exit();
     traps::prepare();
     install_panic_hook();
+    share_one_heap();
     let Setup { kernel, mains, watchdog, on_stuck, handover } = setup;
     switch::choose(handover);
     world::begin(World {
         kernel,
         mains,
-        threads: BTreeMap::new(),
+        threads: Index::default(),
         handles: BTreeMap::new(),
         leaving: None,
         untrapped: None,
@@ -72,6 +73,27 @@ pub fn run(setup: Setup) -> Finished {
     driver.expect("the machine has room for a thread").join().expect("the driver does not panic");
     watchdog.stop();
     Finished { kernel: world::finish().kernel }
+}
+
+/// One heap for all threads: one of them runs at a time, so that heaps of their own would only cost memory and system
+/// calls, for each thread anew. It grows by large steps and gives nothing back: the process is good for one run.
+fn share_one_heap() {
+    /// By how many bytes the heap grows.
+    const STEP_BYTES: i32 = 4 << 20;
+    /// Larger blocks are mapped each on its own: the most that glibc allows on 64 bits (`DEFAULT_MMAP_THRESHOLD_MAX`).
+    const MAPPED_BYTES: i32 = 32 << 20;
+    /// Never.
+    const TRIM_BYTES: i32 = i32::MAX;
+    let settings = [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TOP_PAD, STEP_BYTES),
+        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES),
+        (libc::M_TRIM_THRESHOLD, TRIM_BYTES),
+    ];
+    for (setting, value) in settings {
+        // SAFETY: two numbers; a libc that does not know the setting says so and changes nothing.
+        unsafe { libc::mallopt(setting, value) };
+    }
 }
 
 /// The life of a host's main thread, once it has the baton.
