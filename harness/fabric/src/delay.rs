@@ -48,6 +48,14 @@ impl Sampler {
         }
     }
 
+    /// The latency of every packet, if it is the same.
+    pub(crate) fn always(&self) -> Option<SimDuration> {
+        match self {
+            Sampler::Fixed(always) => Some(*always),
+            Sampler::Uniform { .. } | Sampler::Table(_) => None,
+        }
+    }
+
     /// The median, without a draw.
     pub(crate) fn median(&self) -> SimDuration {
         match self {

@@ -1,5 +1,8 @@
 //! A link: what a line does to the packets that enter it.
 //!
+//! What the settings leave to chance is drawn for every packet. Where they leave nothing, nothing is drawn: each stream
+//! belongs to one purpose of one direction of one link, whose settings never change, so that nobody can tell.
+//!
 //! Decide, then do: [`Link::judge`] draws all luck and says what becomes of a packet; [`Link::carry`] queues it and
 //! says when it arrives. The caller moves packets and keeps them while they are under way.
 //!
@@ -264,14 +267,11 @@ impl LuckStreams {
 }
 
 impl Lane {
-    /// The luck of one packet by the link's own settings: always as many draws from each stream.
+    /// The luck of one packet by the link's own settings: for every packet as many draws from each stream.
     fn draw(&mut self, config: &LinkConfig, sampler: &Sampler) -> Judgement {
-        let lost = self.luck.loss.chance(config.loss);
+        let lost = chance(&mut self.luck.loss, config.loss);
         let burst_lost = self.draw_burst(config);
-        let jitter = config.jitter.as_nanos();
-        let latency = sampler.draw(&mut self.luck.latency);
-        let sway = self.luck.latency.below(jitter.saturating_mul(2).saturating_add(1));
-        let latency = (latency + SimDuration::from_nanos(sway)).saturating_sub(config.jitter);
+        let latency = self.draw_latency(config, sampler);
         let lost_late = match (lost, burst_lost) {
             (true, _) => Some(DropReason::Loss),
             (false, true) => Some(DropReason::BurstLoss),
@@ -281,22 +281,31 @@ impl Lane {
             lost_early: None,
             lost_late,
             mtu: (config.mtu, config.icmp),
-            duplicated: self.luck.duplicate.chance(config.duplicate),
-            corrupted: self.luck.corrupt.chance(config.corrupt),
+            duplicated: chance(&mut self.luck.duplicate, config.duplicate),
+            corrupted: chance(&mut self.luck.corrupt, config.corrupt),
             latency,
             extra: SimDuration::ZERO,
-            held_back: self.luck.reorder.chance(config.reorder.share).then_some(config.reorder.by),
+            held_back: chance(&mut self.luck.reorder, config.reorder.share).then_some(config.reorder.by),
             bandwidth: config.bandwidth,
             detour: None,
         }
     }
 
+    /// How long the line takes: two draws.
+    fn draw_latency(&mut self, config: &LinkConfig, sampler: &Sampler) -> SimDuration {
+        if let Some(always) = sampler.always()
+            && config.jitter.is_zero()
+        {
+            return always;
+        }
+        let latency = sampler.draw(&mut self.luck.latency);
+        let sway = self.luck.latency.below(config.jitter.as_nanos().saturating_mul(2).saturating_add(1));
+        (latency + SimDuration::from_nanos(sway)).saturating_sub(config.jitter)
+    }
+
     /// Whether the burst model loses the packet: two draws.
     fn draw_burst(&mut self, config: &LinkConfig) -> bool {
-        let (to_bad, to_good, loss_bad, loss_good) = match config.burst {
-            Some(GilbertElliott { to_bad, to_good, loss_bad, loss_good }) => (to_bad, to_good, loss_bad, loss_good),
-            None => (Ratio::ZERO, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO),
-        };
+        let Some(GilbertElliott { to_bad, to_good, loss_bad, loss_good }) = config.burst else { return false };
         self.bad ^= self.luck.burst.chance(if self.bad { to_good } else { to_bad });
         self.luck.burst.chance(if self.bad { loss_bad } else { loss_good })
     }
@@ -328,6 +337,11 @@ impl Lane {
         self.queued_bytes += u64::from(size);
         Ok(departure)
     }
+}
+
+/// Whether something of this probability happens: one draw, unless it never does.
+fn chance(stream: &mut Stream, share: Ratio) -> bool {
+    share != Ratio::ZERO && stream.chance(share)
 }
 
 /// How long `size` bytes take to leave at this rate, rounded up; for ever at none.
