@@ -15,12 +15,12 @@ pub trait EventSink: Send {
     /// Takes one event. Events come in the order in which they happen; `at` never goes back.
     fn event(&mut self, at: SimTime, event: &Event);
 
-    /// Whether it can take no more: the run may as well end.
+    /// Whether it can take no more: the run may as well end. Only an event changes that.
     fn is_full(&self) -> bool {
         false
     }
 
-    /// Whether [`EventSink::packet`] wants the bytes of packets (for a capture).
+    /// Whether [`EventSink::packet`] wants the bytes of packets (for a capture). Asked for every packet.
     fn wants_packets(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
 //! What every room shares: virtual time, identities, seeded random streams, Linux error numbers and
 //! the vocabulary of the event log.
 //!
-//! Suggested reading order: [`time`], [`id`], [`random`], [`errno`], [`event`], [`metric`].
+//! Suggested reading order: [`time`], [`id`], [`random`], [`errno`], [`event`], [`metric`], [`index`].
 //!
 //! **Invariant:** nothing here reads a clock, a file or the environment, and nothing here knows what a
 //! packet, a socket or a scenario file looks like inside.
@@ -11,6 +11,7 @@ pub mod errno;
 
 pub mod event;
 pub mod id;
+pub mod index;
 
 pub mod metric;
 pub mod random;
@@ -20,5 +21,6 @@ pub use errno::Errno;
 
 pub use event::{Event, EventSink};
 pub use id::HostId;
+pub use index::Index;
 pub use random::{Ratio, Stream};
 pub use time::{SimDuration, SimTime};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use halfopen_core::event::Direction;
 use halfopen_core::id::{ElementId, RouteId};
-use halfopen_core::{HostId, Stream};
+use halfopen_core::{HostId, Index, Stream};
 
 use crate::config::{
     ConfigError, Delay, ElementConfig, ElementKind, FabricConfig, LinkConfig, MTU_MAX, MTU_MIN, NatConfig, Tracking,
@@ -116,10 +116,10 @@ pub(crate) struct Topology {
     default_sampler: Sampler,
     pub elements: Vec<Element>,
     pub routes: Vec<Route>,
-    pairs: BTreeMap<(HostId, HostId), (usize, Direction)>,
-    owners: BTreeMap<IpAddr, Owner>,
+    pairs: Index<(HostId, HostId), (usize, Direction)>,
+    owners: Index<IpAddr, Owner>,
     /// By (NAT, host): the route, and the direction towards the NAT, on which the host reaches its address.
-    nat_ways: BTreeMap<(usize, HostId), (usize, Direction)>,
+    nat_ways: Index<(usize, HostId), (usize, Direction)>,
 }
 
 impl Topology {
@@ -132,9 +132,9 @@ impl Topology {
             default_sampler: Sampler::new(default_link.latency),
             elements: Vec::new(),
             routes: Vec::new(),
-            pairs: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            nat_ways: BTreeMap::new(),
+            pairs: Index::default(),
+            owners: Index::default(),
+            nat_ways: Index::default(),
         };
         let mut named: BTreeMap<&str, (usize, &ElementKind)> = BTreeMap::new();
         for (number, route) in routes.iter().enumerate() {
@@ -240,7 +240,7 @@ impl Topology {
             // Both sides reach the address: the outer with answers, the inner in vain.
             for (hosts, direction) in [(&route.first, Direction::Forward), (&route.second, Direction::Backward)] {
                 for &host in hosts {
-                    self.nat_ways.entry((element, host)).or_insert((number, direction));
+                    self.nat_ways.get_or_insert_with((element, host), || (number, direction));
                 }
             }
         }

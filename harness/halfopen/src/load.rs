@@ -107,9 +107,16 @@ impl Progress {
         }
     }
 
-    fn finish(&self, index: u32, host: HostId) {
-        self.lock().done.entry(index).or_default().insert(host);
-        with_kernel(|kernel| kernel.post(&board_key(index), String::new()));
+    /// The host is done with the phase, as one of so many. The last one tells those that wait.
+    fn finish(&self, index: u32, host: HostId, hosts: usize) {
+        let mut state = self.lock();
+        let done = state.done.entry(index).or_default();
+        done.insert(host);
+        let complete = done.len() >= hosts;
+        drop(state);
+        if complete {
+            with_kernel(|kernel| kernel.post(&board_key(index), String::new()));
+        }
     }
 
     /// Waits until so many hosts are done with the phase.
@@ -201,7 +208,7 @@ impl Loader {
                 Part::Work(load) => {
                     self.progress.begin(phase.index, Some(load.op.clone()));
                     self.work(&load, start);
-                    self.progress.finish(phase.index, self.host);
+                    self.progress.finish(phase.index, self.host, load.hosts.len());
                     if span_of(&load).is_none() {
                         self.progress.wait(phase.index, load.hosts.len());
                     }

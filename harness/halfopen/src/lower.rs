@@ -1,14 +1,15 @@
 //! From a checked plan to a kernel that is ready to run: hosts, network, timeline.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use halfopen_core::event::EndReason;
 use halfopen_core::id::FaultId;
 use halfopen_core::{Event, EventSink, HostId, SimDuration, SimTime};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_fabric::fault::FaultKind as NetFaultKind;
-use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache, Trigger};
+use halfopen_kernel::{
+    HostConfig, HostsFile, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache, Trigger,
+};
 use halfopen_scenario::plan::{self, FaultKind, FaultPlan, HostPlan, Plan, ResolverPlan, Role, When};
 
 use crate::condition;
@@ -28,9 +29,9 @@ pub(crate) fn kernel(plan: &Plan, fabric: Fabric, sink: Box<dyn EventSink>, ends
         time_limit: SimTime::ZERO + plan.time_limit,
     };
     let mut kernel = Kernel::new(config, fabric, sink);
-    let hosts_file: Arc<[(IpAddr, String)]> = plan.hosts_file().into();
+    let hosts_file = HostsFile::from(plan.hosts_file());
     for host in &plan.hosts {
-        let id = kernel.add_host(host_config(host, Arc::clone(&hosts_file)));
+        let id = kernel.add_host(host_config(host, hosts_file.clone()));
         assert_eq!(id, host.id, "hosts are numbered in the order of the plan");
         kernel.emit(Event::HostDeclared {
             host: id,
@@ -62,7 +63,7 @@ fn start_hosts(kernel: &mut Kernel, plan: &Plan) {
     }
 }
 
-fn host_config(host: &HostPlan, hosts_file: Arc<[(IpAddr, String)]>) -> HostConfig {
+fn host_config(host: &HostPlan, hosts_file: HostsFile) -> HostConfig {
     HostConfig {
         name: host.name.clone(),
         addresses: host.addresses.clone(),

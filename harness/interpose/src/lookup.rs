@@ -135,9 +135,12 @@ impl ResolverSystem for System {
         kernel(|kernel| kernel.resolver(me().host).clone())
     }
 
-    fn hosts(&mut self) -> Vec<(IpAddr, String)> {
-        let file = kernel(|kernel| kernel.virtual_file(me().host, "/etc/hosts")).unwrap_or_default();
-        hosts_of(&String::from_utf8_lossy(&file))
+    fn hosts_by_name(&mut self, name: &str) -> Vec<IpAddr> {
+        kernel(|kernel| kernel.hosts_by_name(me().host, name))
+    }
+
+    fn hosts_by_address(&mut self, address: IpAddr) -> Option<String> {
+        kernel(|kernel| kernel.hosts_by_address(me().host, address).map(str::to_owned))
     }
 
     fn local_addresses(&mut self) -> Vec<IpAddr> {
@@ -212,28 +215,5 @@ impl ResolverSystem for System {
 
     fn emit(&mut self, event: Event) {
         kernel(|kernel| kernel.emit(event));
-    }
-}
-
-/// The pairs of a hosts(5) file, in its order.
-fn hosts_of(file: &str) -> Vec<(IpAddr, String)> {
-    let mut pairs = Vec::new();
-    for line in file.lines() {
-        let mut words = line.split('#').next().unwrap_or("").split_whitespace();
-        let Some(Ok(address)) = words.next().map(str::parse) else { continue };
-        pairs.extend(words.map(|name| (address, name.to_owned())));
-    }
-    pairs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hosts_file_is_read_name_by_name() {
-        let pairs = hosts_of("127.0.0.1\tlocalhost\n# no\n10.0.0.1 a a.internal # the first\nrubbish here\n");
-        let expected = [("127.0.0.1", "localhost"), ("10.0.0.1", "a"), ("10.0.0.1", "a.internal")];
-        assert_eq!(pairs, expected.map(|(address, name)| (address.parse().unwrap(), name.to_owned())));
     }
 }

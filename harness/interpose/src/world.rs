@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use halfopen_core::id::Tid;
-use halfopen_core::{Errno, Event, HostId};
+use halfopen_core::{Errno, Event, HostId, Index};
 use halfopen_kernel::{Call, Clock, Kernel, Outcome};
 
 use crate::lookup;
@@ -24,7 +24,7 @@ pub(crate) struct World {
     pub(crate) kernel: Kernel,
     /// Indexed by host.
     pub(crate) mains: Vec<Main>,
-    pub(crate) threads: BTreeMap<Tid, Thread>,
+    pub(crate) threads: Index<Tid, Thread>,
     /// Joinable or running threads by their `pthread_t`, which libc uses again later.
     pub(crate) handles: BTreeMap<libc::pthread_t, Tid>,
     /// The real id of the thread that handed the baton on as its last act. Its remains are libc's to clear away; who

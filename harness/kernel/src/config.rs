@@ -1,10 +1,11 @@
 //! What a run and each of its hosts are told at the start.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use halfopen_core::{SimDuration, SimTime};
 use halfopen_netstack::Sysctls;
+
+use crate::hosts_file::HostsFile;
 
 /// How the next thread is chosen among those that are ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +85,7 @@ pub struct HostConfig {
     /// Its C library's resolver.
     pub resolver: ResolverConfig,
     /// /etc/hosts besides localhost and itself.
-    pub hosts_file: Arc<[(IpAddr, String)]>,
+    pub hosts_file: HostsFile,
     /// How far this host's wall clock is off, in nanoseconds.
     pub clock_offset_nanos: i64,
     /// Descriptors a process may have (RLIMIT_NOFILE).

@@ -327,7 +327,7 @@ impl Kernel {
             self.deliver(delivery.host, delivery.packet);
         }
         let deadline = self.fabric.next_deadline().map(|at| at.max(self.now));
-        self.timeline.rearm(&mut self.fabric_timer, deadline, || Due::Fabric);
+        self.timeline.rearm_fabric(deadline);
     }
 
     fn pump_host(&mut self, host: HostId) {
@@ -367,7 +367,6 @@ impl Kernel {
 
     /// The fabric has something to do: usually packets that arrive.
     pub(crate) fn fabric_due(&mut self) {
-        self.fabric_timer = None;
         self.fabric.on_timer(self.now);
         self.fabric_touched = true;
     }

@@ -23,6 +23,7 @@ mod fd;
 mod file;
 mod futex;
 mod host;
+mod hosts_file;
 mod pipe;
 mod poll;
 pub mod resolver;
@@ -46,6 +47,7 @@ pub use config::{HostConfig, KernelConfig, ResolverConfig, Scheduling, StubCache
 pub use epoll::{EPOLL_NESTS_MAX, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EpollEvent, EpollOp};
 pub use fd::{FD_BASE, FDS_PER_HOST, Fd};
 pub use futex::FutexTimeout;
+pub use hosts_file::HostsFile;
 pub use pipe::{PIPE_BUF_BYTES, PIPE_CAPACITY_BYTES};
 pub use poll::{POLLNVAL, POLLRDNORM, POLLWRNORM, PollFd};
 pub use scheduler::{Next, STEPS_PER_INSTANT_MAX};
@@ -78,7 +80,6 @@ pub struct Kernel {
     files: file::Files,
     board: board::Board,
     fabric: Fabric,
-    fabric_timer: Option<timeline::TimerId>,
     /// Something was put into the fabric since its deadline was looked at.
     fabric_touched: bool,
     /// Hosts whose stacks were touched since they were last pumped.
@@ -88,6 +89,8 @@ pub struct Kernel {
     /// What the running call took from a TCP socket.
     own_change: Option<socket::OwnChange>,
     sink: Box<dyn EventSink>,
+    /// Whether the sink has had an event since it was asked whether it is full.
+    told: bool,
     progress: u64,
     steps_in_instant: u64,
     ended: Option<EndReason>,
@@ -106,13 +109,13 @@ impl Kernel {
             files: file::Files::default(),
             board: board::Board::default(),
             fabric,
-            fabric_timer: None,
             // A fabric may have deadlines of its own from the start.
             fabric_touched: true,
             dirty: VecDeque::new(),
             starts: VecDeque::new(),
             own_change: None,
             sink,
+            told: true,
             progress: 0,
             steps_in_instant: 0,
             ended: None,

@@ -45,8 +45,10 @@ pub trait ResolverSystem {
     fn host(&mut self) -> HostId;
     /// resolv.conf of the host.
     fn config(&mut self) -> ResolverConfig;
-    /// /etc/hosts: one pair for each name of each line, in the order of the file.
-    fn hosts(&mut self) -> Vec<(IpAddr, String)>;
+    /// The addresses of all lines of /etc/hosts that have this name, upper or lower case, in their order.
+    fn hosts_by_name(&mut self, name: &str) -> Vec<IpAddr>;
+    /// The first name of the first line of /etc/hosts with this address.
+    fn hosts_by_address(&mut self, address: IpAddr) -> Option<String>;
     /// The addresses of the host's interfaces, loopback included.
     fn local_addresses(&mut self) -> Vec<IpAddr>;
 
@@ -416,7 +418,7 @@ pub fn getnameinfo(
     }
     let named = match flags & NI_NUMERICHOST != 0 {
         true => None,
-        false => system.hosts().into_iter().find(|(ip, _)| *ip == address.ip()).map(|(_, name)| name),
+        false => system.hosts_by_address(address.ip()),
     };
     let host = match (named, address) {
         (Some(name), _) => name,

@@ -3,12 +3,12 @@
 //! A thread waits on a set of keys, a deadline, or both; a wake removes it from all of them. Threads that wait on one
 //! key are woken in the order in which they began to wait.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Poll;
 
 use halfopen_core::event::EndReason;
 use halfopen_core::id::Tid;
-use halfopen_core::{Errno, Event, HostId, SimTime, Stream};
+use halfopen_core::{Errno, Event, HostId, Index, SimTime, Stream};
 use halfopen_netstack::socket::SocketId;
 
 use crate::config::Scheduling;
@@ -33,7 +33,7 @@ pub enum Next {
 }
 
 /// Something that a thread can be woken by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum WaitKey {
     /// A change of an open file description's readiness.
     File(FileId),
@@ -92,12 +92,19 @@ struct Thread {
     spent: (SimTime, u32),
 }
 
+/// Who waits on one key, in the order in which they began to, each with its number. Usually it is one thread.
+#[derive(Debug)]
+struct Queue {
+    first: (u64, Tid),
+    others: VecDeque<(u64, Tid)>,
+}
+
 /// All threads of the run.
 #[derive(Debug)]
 pub(crate) struct Threads {
     all: Vec<Thread>,
     ready: VecDeque<Tid>,
-    waiters: BTreeMap<(WaitKey, u64), Tid>,
+    waiters: Index<WaitKey, Queue>,
     sequence: u64,
     current: Tid,
     /// `None` runs them in order.
@@ -109,7 +116,7 @@ impl Threads {
         Threads {
             all: Vec::new(),
             ready: VecDeque::new(),
-            waiters: BTreeMap::new(),
+            waiters: Index::default(),
             sequence: 0,
             current: Tid::new(0),
             shuffle: match scheduling {
@@ -162,8 +169,8 @@ impl Threads {
     fn wait(&mut self, thread: Tid, keys: &[WaitKey], timer: Option<TimerId>, what: WaitFor) {
         for &key in keys {
             self.sequence += 1;
+            self.enqueue(thread, key);
             let place = (key, self.sequence);
-            self.waiters.insert(place, thread);
             self.get_mut(thread).keys.push(place);
         }
         let entry = self.get_mut(thread);
@@ -175,18 +182,46 @@ impl Threads {
 
     /// Takes the thread out of everything it waits on; its timer must still be cancelled.
     fn unwait(&mut self, thread: Tid, then: State) -> Option<TimerId> {
-        let entry = &mut self.all[thread.index()];
-        for place in entry.keys.drain(..) {
-            let removed = self.waiters.remove(&place);
-            assert_eq!(removed, Some(thread), "a waiter lost its place");
+        let mut keys = std::mem::take(&mut self.get_mut(thread).keys);
+        for place in keys.drain(..) {
+            assert_eq!(self.dequeue(place), thread, "a waiter lost its place");
         }
+        let entry = self.get_mut(thread);
+        entry.keys = keys;
         entry.state = then;
         entry.timer.take()
     }
 
+    /// Puts the thread at the end of a key's queue, at the place of the latest number.
+    fn enqueue(&mut self, thread: Tid, key: WaitKey) {
+        let waiter = (self.sequence, thread);
+        match self.waiters.get_mut(&key) {
+            Some(queue) => queue.others.push_back(waiter),
+            None => _ = self.waiters.insert(key, Queue { first: waiter, others: VecDeque::new() }),
+        }
+    }
+
+    /// Who waits at this place, from where it is taken.
+    fn dequeue(&mut self, (key, number): (WaitKey, u64)) -> Tid {
+        let queue = self.waiters.get_mut(&key).expect("a key that is waited on has a queue");
+        if queue.first.0 == number {
+            let first = queue.first.1;
+            match queue.others.pop_front() {
+                Some(next) => queue.first = next,
+                None => _ = self.waiters.remove(&key),
+            }
+            first
+        } else {
+            let place = queue.others.binary_search_by_key(&number, |waiter| waiter.0);
+            let waiter = place.ok().and_then(|place| queue.others.remove(place));
+            waiter.expect("a waiter is in its queue").1
+        }
+    }
+
     /// Who waits on this key, in order.
     pub(crate) fn waiters(&self, key: WaitKey) -> impl Iterator<Item = Tid> + '_ {
-        self.waiters.range((key, 0)..=(key, u64::MAX)).map(|(_, thread)| *thread)
+        let queue = self.waiters.get(&key).into_iter();
+        queue.flat_map(|queue| std::iter::once(&queue.first).chain(&queue.others)).map(|(_, thread)| *thread)
     }
 
     pub(crate) fn futex_mask(&self, thread: Tid) -> u32 {
@@ -205,8 +240,8 @@ impl Threads {
         let slot = self.all[thread.index()].keys.iter_mut().find(|(key, _)| *key == from);
         let slot = slot.expect("a requeued thread waits on the old key");
         let old = std::mem::replace(slot, place);
-        self.waiters.remove(&old);
-        self.waiters.insert(place, thread);
+        self.dequeue(old);
+        self.enqueue(thread, to);
     }
 
     /// The next ready thread, in order or by lot.
@@ -237,7 +272,7 @@ impl Kernel {
         }
         self.pump();
         loop {
-            if self.sink.is_full() && self.ended.is_none() {
+            if std::mem::take(&mut self.told) && self.sink.is_full() && self.ended.is_none() {
                 self.end(EndReason::Limit { message: "the event log is full".to_owned() });
             }
             if self.ended.is_some() {

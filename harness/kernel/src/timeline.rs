@@ -80,6 +80,7 @@ pub(crate) enum Due {
     TimerFd(FileId),
     Step(Box<Step>),
     Netstack(HostId),
+    /// The fabric's next deadline; see [`Timeline::rearm_fabric`].
     Fabric,
 }
 
@@ -112,6 +113,8 @@ impl Due {
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     entries: BTreeMap<(SimTime, Turn, u64), Due>,
+    /// The one entry of the fabric, which moves with every packet: when, and its number.
+    fabric: Option<(SimTime, u64)>,
     sequence: u64,
 }
 
@@ -129,15 +132,35 @@ impl Timeline {
     }
 
     pub(crate) fn next_at(&self) -> Option<SimTime> {
-        self.entries.first_key_value().map(|((at, ..), _)| *at)
+        let entry = self.entries.first_key_value().map(|((at, ..), _)| *at);
+        match (entry, self.fabric) {
+            (Some(entry), Some((fabric, _))) => Some(entry.min(fabric)),
+            (entry, fabric) => entry.or(fabric.map(|(at, _)| at)),
+        }
     }
 
     /// The next entry if it is due at `now`.
     pub(crate) fn pop_due(&mut self, now: SimTime) -> Option<Due> {
-        if self.next_at()? > now {
+        let entry = self.entries.first_key_value().map(|(&place, _)| place);
+        if let Some((at, number)) = self.fabric
+            && at <= now
+            && entry.is_none_or(|entry| (at, Due::Fabric.turn(), number) < entry)
+        {
+            self.fabric = None;
+            return Some(Due::Fabric);
+        }
+        if entry?.0 > now {
             return None;
         }
         self.entries.pop_first().map(|(_, due)| due)
+    }
+
+    /// Moves the fabric's entry to `deadline`. It keeps its place where nothing changed.
+    pub(crate) fn rearm_fabric(&mut self, deadline: Option<SimTime>) {
+        if self.fabric.map(|(at, _)| at) != deadline {
+            self.sequence += 1;
+            self.fabric = deadline.map(|at| (at, self.sequence));
+        }
     }
 
     /// Moves `timer` so that it stands for `deadline`, keeping its place where nothing changed.
@@ -206,6 +229,7 @@ impl Kernel {
 
     /// Hands an event that no trigger can wait for to the sink.
     pub(crate) fn tell(&mut self, event: &Event) {
+        self.told = true;
         self.sink.event(self.now, event);
     }
 

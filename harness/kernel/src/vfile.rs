@@ -1,13 +1,12 @@
 //! Files that programs must find different from the machine's own.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use halfopen_core::HostId;
 
 use crate::Kernel;
-use crate::config::{HostConfig, ResolverConfig};
-use crate::resolver;
+use crate::config::ResolverConfig;
+use crate::{hosts_file, resolver};
 
 /// /etc/nsswitch.conf: what getaddrinfo here does.
 const NSSWITCH: &str =
@@ -19,7 +18,7 @@ impl Kernel {
         let config = &self.hosts[host.index()].config;
         let text = match path {
             "/etc/resolv.conf" => resolv_conf(&config.resolver),
-            "/etc/hosts" => hosts_file(config),
+            "/etc/hosts" => hosts_file::text(config),
             "/etc/nsswitch.conf" => NSSWITCH.to_owned(),
             "/etc/hostname" | "/proc/sys/kernel/hostname" => format!("{}\n", config.name),
             "/etc/gai.conf" => String::new(),
@@ -75,17 +74,5 @@ fn resolv_conf(resolver: &ResolverConfig) -> String {
         }
     }
     text.push('\n');
-    text
-}
-
-/// hosts(5): localhost, the host itself, and what the scenario adds.
-fn hosts_file(config: &HostConfig) -> String {
-    let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-    let itself = config.addresses.iter().map(|address| (*address, config.name.as_str()));
-    let others = config.hosts_file.iter().map(|(address, name)| (*address, name.as_str()));
-    let entries: Vec<(IpAddr, &str)> = itself.chain(others).collect();
-    for (address, name) in entries {
-        let _ = writeln!(text, "{address}\t{name}");
-    }
     text
 }

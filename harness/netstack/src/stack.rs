@@ -397,7 +397,8 @@ impl Netstack {
     pub fn bytes_unread(&self, socket: SocketId) -> usize {
         match &self.socket_ref(socket).role {
             Role::Udp(udp) => udp.first_len(),
-            Role::Tcp(_) => self.tcp_info(socket).map_or(0, |info| info.bytes_unread),
+            Role::Tcp(TcpRole::Stream { flow, .. }) => self.flows.get(*flow).connection.bytes_unread(),
+            Role::Tcp(_) => 0,
         }
     }
 

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use halfopen_core::event::{EvictReason, TcpState};
 use halfopen_core::id::ElementId;
-use halfopen_core::{HostId, SimDuration, SimTime};
+use halfopen_core::{HostId, Index, SimDuration, SimTime};
 
 use crate::phase::View;
 
@@ -43,6 +43,9 @@ impl Mapping {
 }
 
 pub(crate) type EndKey = (HostId, SocketAddr, SocketAddr);
+
+/// By local and remote address: the connection, and on which side of it.
+type Ends = Index<(SocketAddr, SocketAddr), (usize, usize)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct End {
@@ -93,7 +96,8 @@ pub(crate) struct IdleLoss {
 pub(crate) struct Connections {
     owners: BTreeMap<IpAddr, HostId>,
     connections: Vec<Connection>,
-    live: BTreeMap<EndKey, (usize, usize)>,
+    /// The ends that are there, by host: the connection of each, and on which side of it.
+    live: BTreeMap<HostId, Ends>,
     /// The entries that exist now, by how the server side sees the client and the server.
     entries: BTreeMap<(SocketAddr, SocketAddr), Vec<Mapping>>,
     /// The latest connection that passes each entry.
@@ -107,6 +111,11 @@ pub(crate) struct Connections {
 impl Connections {
     pub(crate) fn declare(&mut self, host: HostId, addresses: &[IpAddr]) {
         self.owners.extend(addresses.iter().map(|address| (*address, host)));
+    }
+
+    /// The connection that a live end belongs to, and on which side.
+    fn place(&self, (host, local, remote): EndKey) -> Option<(usize, usize)> {
+        self.live.get(&host)?.get(&(local, remote)).copied()
     }
 
     /// The host with this address, if it is a host's own.
@@ -123,7 +132,7 @@ impl Connections {
         if begins {
             self.set_state(at, key, None);
         }
-        if !self.live.contains_key(&key) && to != TcpState::Closed {
+        if to != TcpState::Closed && self.place(key).is_none() {
             self.attach(key);
         }
         self.set_state(at, key, Some(to).filter(|state| *state != TcpState::Closed));
@@ -131,9 +140,17 @@ impl Connections {
 
     /// A host lost its memory: all its ends are gone, and nobody was told.
     pub(crate) fn power_lost(&mut self, at: SimTime, host: HostId) {
-        let keys: Vec<EndKey> = self.live.keys().filter(|key| key.0 == host).copied().collect();
-        for key in keys {
-            self.set_state(at, key, None);
+        if self.live.remove(&host).is_none() {
+            return;
+        }
+        for index in 0..self.connections.len() {
+            let mut lost = false;
+            for end in self.connections[index].ends.iter_mut().flatten().filter(|end| end.host == host) {
+                lost |= end.state.take().is_some();
+            }
+            if lost {
+                self.weigh(at, index);
+            }
         }
     }
 
@@ -173,7 +190,7 @@ impl Connections {
         if self.barred.is_empty() {
             return;
         }
-        let Some((index, _)) = self.live.get(&key).filter(|(index, _)| self.barred.contains(index)).copied() else {
+        let Some((index, _)) = self.place(key).filter(|(index, _)| self.barred.contains(index)) else {
             return;
         };
         let shut = |mapping: &Mapping, since: SimTime| !mapping.is_firewall() || at.since(since) <= HALF_OPEN_GRACE;
@@ -190,8 +207,8 @@ impl Connections {
         let either_way = [(mapping.inner, mapping.remote), (mapping.remote, mapping.inner)];
         either_way.into_iter().find_map(|(client, server)| {
             let (origin, _) = self.origin(client, server);
-            let end = self.live.get(&(self.owner(origin.ip())?, origin, server))?;
-            Some(end.0)
+            let (connection, _) = self.place((self.owner(origin.ip())?, origin, server))?;
+            Some(connection)
         })
     }
 
@@ -201,7 +218,7 @@ impl Connections {
         let end = Some(End { host, state: None });
         let (origin, chain) = self.origin(remote, local);
         let peer_host = if local.ip().is_loopback() { Some(host) } else { self.owner(origin.ip()) };
-        let peer = peer_host.and_then(|peer| self.live.get(&(peer, origin, local))).copied();
+        let peer = peer_host.and_then(|peer| self.place((peer, origin, local)));
         let place = match peer {
             Some((connection, side)) if self.connections[connection].ends[1 - side].is_none() => {
                 self.connections[connection].ends[1 - side] = end;
@@ -214,7 +231,7 @@ impl Connections {
                 (self.connections.len() - 1, 0)
             }
         };
-        self.live.insert(key, place);
+        self.live.entry(host).or_default().insert((local, remote), place);
     }
 
     /// Follows the entries back from how a server sees its client to how the client sees itself.
@@ -234,10 +251,10 @@ impl Connections {
     }
 
     fn set_state(&mut self, at: SimTime, key: EndKey, state: Option<TcpState>) {
-        let Some((connection, side)) = self.live.get(&key).copied() else { return };
-        if state.is_none() {
-            self.live.remove(&key);
-        }
+        let (host, local, remote) = key;
+        let Some(ends) = self.live.get_mut(&host) else { return };
+        let place = if state.is_none() { ends.remove(&(local, remote)) } else { ends.get(&(local, remote)).copied() };
+        let Some((connection, side)) = place else { return };
         if let Some(end) = &mut self.connections[connection].ends[side] {
             end.state = state;
         }

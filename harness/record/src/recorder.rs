@@ -122,12 +122,16 @@ impl EventSink for Recorder {
 /// A recorder that can be given to a run and still be asked afterwards: clones share it. In a run one thread at a time
 /// records, so that the lock is never waited for.
 #[derive(Clone)]
-pub struct SharedRecorder(Arc<Mutex<Option<Recorder>>>);
+pub struct SharedRecorder {
+    recorder: Arc<Mutex<Option<Recorder>>>,
+    /// What [`EventSink::wants_packets`] says: asked for every packet, so that it takes no lock.
+    captures: bool,
+}
 
 impl SharedRecorder {
     /// Shares this recorder.
     pub fn new(recorder: Recorder) -> SharedRecorder {
-        SharedRecorder(Arc::new(Mutex::new(Some(recorder))))
+        SharedRecorder { captures: recorder.wants_packets(), recorder: Arc::new(Mutex::new(Some(recorder))) }
     }
 
     /// The summary of what was recorded; `None` if it was taken before. Later events are forgotten.
@@ -141,7 +145,7 @@ impl SharedRecorder {
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut Option<Recorder>) -> T) -> T {
-        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        action(&mut self.recorder.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -155,7 +159,7 @@ impl EventSink for SharedRecorder {
     }
 
     fn wants_packets(&self) -> bool {
-        self.with(|recorder| recorder.as_ref().is_some_and(Recorder::wants_packets))
+        self.captures
     }
 
     fn packet(&mut self, at: SimTime, host: HostId, bytes: &[u8]) {

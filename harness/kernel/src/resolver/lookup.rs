@@ -101,20 +101,15 @@ fn in_cache_or_dns(
 /// official one. An IPv6 loopback stands for the IPv4 one where only IPv4 is wanted (so that the usual file gives
 /// `localhost` twice), as in nss_files.
 fn in_hosts_file(system: &mut dyn ResolverSystem, host: &str, wanted: Wanted) -> Option<Found> {
-    let hosts = system.hosts();
     let as_wanted = |ip: IpAddr| match wanted {
         Wanted::V4 if ip == Ipv6Addr::LOCALHOST => Ipv4Addr::LOCALHOST.into(),
         _ => ip,
     };
-    let lines: Vec<IpAddr> = hosts
-        .iter()
-        .filter(|(ip, name)| name.eq_ignore_ascii_case(host) && wanted.admits(as_wanted(*ip)))
-        .map(|(ip, _)| *ip)
-        .collect();
-    let first = lines.first()?;
-    let (_, canonical_name) = hosts.iter().find(|(ip, _)| ip == first).expect("the line is in the file");
+    let mut lines = system.hosts_by_name(host);
+    lines.retain(|ip| wanted.admits(as_wanted(*ip)));
+    let canonical_name = system.hosts_by_address(*lines.first()?).expect("the line is in the file");
     let addresses = lines.iter().map(|ip| as_wanted(*ip).into()).collect();
-    Some(Found { addresses, canonical_name: canonical_name.clone() })
+    Some(Found { addresses, canonical_name })
 }
 
 fn from_dns(

@@ -1,5 +1,7 @@
 //! eventfd, timerfd, pipes, randomness, virtual files.
 
+use std::net::IpAddr;
+
 use halfopen_core::Errno;
 use halfopen_core::event::EndReason;
 use halfopen_kernel::{Clock, Fd, PIPE_CAPACITY_BYTES, Step};
@@ -209,6 +211,35 @@ fn randomness_is_a_stream_for_each_host() {
     let (two, three) = (draw(2), draw(3));
     assert_eq!(two[..], three[..2]);
     assert_ne!(two[0], two[1]);
+}
+
+#[test]
+fn names_and_addresses_are_found_as_the_hosts_file_tells_them() {
+    let mut config = host_config("app", &["10.0.0.1", "fd00::1"]);
+    let line = |address: &str, name: &str| (address.parse().unwrap(), name.to_owned());
+    let lines = [line("10.0.0.9", "Db"), line("10.0.0.8", "db"), line("10.0.0.9", "store"), line("127.0.0.1", "self")];
+    config.hosts_file = lines.into();
+    let world = World::new();
+    let host = world.kernel(|kernel| kernel.add_host(config));
+    let text = world.kernel(|kernel| String::from_utf8(kernel.virtual_file(host, "/etc/hosts").unwrap()).unwrap());
+    let mut pairs: Vec<(IpAddr, &str)> = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let address = words.next().unwrap().parse().unwrap();
+        pairs.extend(words.map(|name| (address, name)));
+    }
+    assert_eq!(pairs.len(), 10);
+    for name in ["localhost", "ip6-loopback", "app", "APP", "db", "DB", "store", "self", "nobody"] {
+        let expected = pairs.iter().filter(|(_, other)| other.eq_ignore_ascii_case(name)).map(|(address, _)| *address);
+        let found = world.kernel(|kernel| kernel.hosts_by_name(host, name));
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{name}");
+    }
+    for address in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1", "10.0.0.8", "10.0.0.9", "10.0.0.7"] {
+        let address = address.parse::<IpAddr>().unwrap();
+        let expected = pairs.iter().find(|(other, _)| *other == address).map(|(_, name)| (*name).to_owned());
+        let found = world.kernel(|kernel| kernel.hosts_by_address(host, address).map(str::to_owned));
+        assert_eq!(found, expected, "{address}");
+    }
 }
 
 #[test]

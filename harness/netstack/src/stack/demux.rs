@@ -46,7 +46,7 @@ impl Netstack {
             return self.on_segment_without_room(now, id, segment);
         }
         let has_data = !segment.payload.is_empty();
-        let unread = |connection: &Connection| if has_data { connection.info().bytes_unread } else { 0 };
+        let unread = |connection: &Connection| if has_data { connection.bytes_unread() } else { 0 };
         let arrived = self.with_flow(now, id, |connection| {
             let before = unread(connection);
             connection.on_segment(now, segment);
@@ -131,17 +131,16 @@ impl Netstack {
     /// Sends the next segment of the first connection in the queue, or finds that it has none.
     pub(super) fn transmit_queued(&mut self, now: SimTime, id: FlowId) {
         let flow = self.flows.get_mut(id);
-        let before = flow.seen();
-        let transmit = flow.connection.poll_transmit(now);
-        let nothing_left = transmit.is_none();
-        if let Some(transmit) = transmit {
-            let packet = packet_of(flow, transmit);
-            self.send_segment(now, packet);
-        }
-        self.settle(now, id, before);
-        if nothing_left {
-            self.flows.unqueue_first();
-            self.bury(id);
+        match flow.connection.poll_transmit(now) {
+            // What was sent was decided before, and told: handing it out changes nothing.
+            Some(transmit) => {
+                let packet = packet_of(flow, transmit);
+                self.send_segment(now, packet);
+            }
+            None => {
+                self.flows.unqueue_first();
+                self.bury(id);
+            }
         }
     }
 

@@ -1,26 +1,32 @@
 //! The table of TCP connections: by tuple, by deadline, and in a queue where they have something to send.
 //!
+//! Each touch of a connection looks it up several times, so it is found by its slot and its tuple by a hash.
+//!
 //! A connection lives here from its first segment to the end of TIME-WAIT; a socket, a listener's queue or nobody owns
 //! it. A connection that neither receives, nor is due, nor is called costs nothing.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 
-use halfopen_core::SimTime;
 use halfopen_core::event::{TcpFlags, TcpState};
+use halfopen_core::{Index, SimTime};
 use halfopen_fabric::packet::TcpSegment;
 
 use crate::readiness::Readiness;
 use crate::socket::{SocketId, SocketOptions};
 use crate::tcp::Connection;
 
-/// A connection of one stack. Never used again within a run.
+/// A connection of one stack. Never used again within a run; older ones come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct FlowId(u64);
+pub(super) struct FlowId {
+    serial: u64,
+    /// Where it stands; used again after it is gone.
+    slot: u32,
+}
 
 /// Both ends of a connection as this host sees them, canonical. Ordered by remote address first, so that all
 /// connections with one other host stand together.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Tuple {
     pub remote: SocketAddr,
     pub local: SocketAddr,
@@ -101,32 +107,43 @@ impl Flow {
 /// All connections of a stack.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    table: BTreeMap<FlowId, Flow>,
-    by_tuple: BTreeMap<Tuple, FlowId>,
+    /// Boxed, since a connection is large and slots move when there are more.
+    slots: Vec<Option<(u64, Box<Flow>)>>,
+    free: Vec<u32>,
+    by_tuple: Index<Tuple, FlowId>,
     ready: VecDeque<FlowId>,
-    next_id: u64,
+    next_serial: u64,
     time_waits: usize,
 }
 
 impl Flows {
     pub fn insert(&mut self, flow: Flow) -> FlowId {
-        let id = FlowId(self.next_id);
-        self.next_id += 1;
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        let id = FlowId { serial, slot };
         assert_eq!(self.by_tuple.insert(flow.tuple, id), None, "a tuple belongs to one connection");
-        self.table.insert(id, flow);
+        let empty = self.slots[slot as usize].replace((serial, Box::new(flow)));
+        assert!(empty.is_none(), "a free slot holds nothing");
         id
     }
 
     /// Frees the tuple of a connection that is over.
     pub fn unindex(&mut self, id: FlowId) {
-        let flow = self.table.get_mut(&id).expect("a flow that is in the table");
+        let flow = self.get_mut(id);
         assert!(flow.indexed, "{:?} is freed once", flow.tuple);
         flow.indexed = false;
-        assert_eq!(self.by_tuple.remove(&flow.tuple), Some(id), "the tuple was its own");
+        let tuple = flow.tuple;
+        assert_eq!(self.by_tuple.remove(&tuple), Some(id), "the tuple was its own");
     }
 
-    pub fn remove(&mut self, id: FlowId) -> Flow {
-        let flow = self.table.remove(&id).expect("a flow that is in the table");
+    pub fn remove(&mut self, id: FlowId) -> Box<Flow> {
+        assert!(self.contains(id), "a flow that is in the table");
+        let (_, flow) = self.slots[id.slot as usize].take().expect("just seen");
+        self.free.push(id.slot);
         assert!(!flow.indexed, "{:?} was freed first", flow.tuple);
         self.time_waits -= usize::from(flow.time_wait_since.is_some());
         flow
@@ -134,8 +151,7 @@ impl Flows {
 
     /// Counts a connection that has come to TIME-WAIT. Gives how many there are now.
     pub fn enter_time_wait(&mut self, now: SimTime, id: FlowId) -> usize {
-        let flow = self.table.get_mut(&id).expect("a flow that is in the table");
-        assert!(flow.time_wait_since.replace(now).is_none(), "TIME-WAIT is entered once");
+        assert!(self.get_mut(id).time_wait_since.replace(now).is_none(), "TIME-WAIT is entered once");
         self.time_waits += 1;
         self.time_waits
     }
@@ -144,25 +160,39 @@ impl Flows {
         self.by_tuple.get(tuple).copied()
     }
 
+    fn contains(&self, id: FlowId) -> bool {
+        matches!(self.slots.get(id.slot as usize), Some(Some((serial, _))) if *serial == id.serial)
+    }
+
     pub fn get(&self, id: FlowId) -> &Flow {
-        self.table.get(&id).expect("a flow that is in the table")
+        match &self.slots[id.slot as usize] {
+            Some((serial, flow)) if *serial == id.serial => flow,
+            _ => panic!("{id:?} is not in the table"),
+        }
     }
 
     pub fn get_mut(&mut self, id: FlowId) -> &mut Flow {
-        self.table.get_mut(&id).expect("a flow that is in the table")
+        match &mut self.slots[id.slot as usize] {
+            Some((serial, flow)) if *serial == id.serial => flow,
+            _ => panic!("{id:?} is not in the table"),
+        }
     }
 
-    /// The open connections with this remote address, or all, in the order of their tuples.
+    /// The open connections with this remote address, or all, in the order of their tuples. Walks over all: for faults.
     pub fn with_remote(&self, remote: Option<IpAddr>) -> Vec<FlowId> {
-        let Some(remote) = remote else { return self.by_tuple.values().copied().collect() };
-        let first = Tuple { remote: SocketAddr::new(remote, 0), local: (Ipv4Addr::UNSPECIFIED, 0).into() };
-        let open = self.by_tuple.range(first..).take_while(|(tuple, _)| tuple.remote.ip() == remote);
-        open.map(|(_, &id)| id).collect()
+        let open = self.slots.iter().enumerate().filter_map(|(slot, held)| {
+            let (serial, flow) = held.as_ref()?;
+            let meant = flow.indexed && remote.is_none_or(|remote| flow.tuple.remote.ip() == remote);
+            meant.then_some((flow.tuple, FlowId { serial: *serial, slot: slot as u32 }))
+        });
+        let mut open: Vec<(Tuple, FlowId)> = open.collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, id)| id).collect()
     }
 
     /// It may have something to send.
     pub fn queue(&mut self, id: FlowId) {
-        let flow = self.table.get_mut(&id).expect("a flow that is in the table");
+        let flow = self.get_mut(id);
         if !flow.queued {
             flow.queued = true;
             self.ready.push_back(id);
@@ -172,7 +202,7 @@ impl Flows {
     /// The first that may have something to send.
     pub fn first_queued(&mut self) -> Option<FlowId> {
         while let Some(&id) = self.ready.front() {
-            if self.table.contains_key(&id) {
+            if self.contains(id) {
                 return Some(id);
             }
             self.ready.pop_front();
@@ -183,8 +213,8 @@ impl Flows {
     /// The first has nothing more to send.
     pub fn unqueue_first(&mut self) {
         let id = self.ready.pop_front().expect("the queue has a first");
-        if let Some(flow) = self.table.get_mut(&id) {
-            flow.queued = false;
+        if self.contains(id) {
+            self.get_mut(id).queued = false;
         }
     }
 
@@ -193,6 +223,6 @@ impl Flows {
     }
 
     pub fn clear(&mut self) {
-        *self = Flows { next_id: self.next_id, ..Flows::default() };
+        *self = Flows { next_serial: self.next_serial, ..Flows::default() };
     }
 }

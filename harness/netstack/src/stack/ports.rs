@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use halfopen_core::Index;
+
 use super::flows::FlowId;
 use crate::socket::SocketId;
 use crate::sysctl::Sysctls;
@@ -31,12 +33,12 @@ struct Bucket {
 /// The ports of one protocol that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
-    in_use: BTreeMap<u16, Bucket>,
+    in_use: Index<u16, Bucket>,
 }
 
 impl Ports {
     pub fn hold(&mut self, port: u16, holder: Holder, claim: Claim) {
-        let bucket = self.in_use.entry(port).or_default();
+        let bucket = self.in_use.get_or_insert_with(port, Bucket::default);
         bucket.bound += usize::from(claim == Claim::Bound);
         assert_eq!(bucket.holders.insert(holder, claim), None, "{holder:?} holds port {port} already");
     }

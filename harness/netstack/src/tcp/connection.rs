@@ -403,6 +403,11 @@ impl Connection {
         self.endpoint.remote
     }
 
+    /// Bytes that the program may read now.
+    pub fn bytes_unread(&self) -> usize {
+        self.rcv.queued()
+    }
+
     /// Figures, as TCP_INFO has them.
     pub fn info(&self) -> TcpInfo {
         TcpInfo {

@@ -59,7 +59,15 @@ impl Timers {
     /// The earliest deadline.
     pub fn next(&self) -> Option<SimTime> {
         let transmit = self.transmit.map(|(_, at)| at);
-        [transmit, self.delayed_ack, self.keepalive, self.syn_ack, self.expiry].into_iter().flatten().min()
+        let mut next = transmit;
+        for timer in [self.delayed_ack, self.keepalive, self.syn_ack, self.expiry] {
+            if let Some(at) = timer
+                && next.is_none_or(|next| at < next)
+            {
+                next = timer;
+            }
+        }
+        next
     }
 
     /// Takes one timer that is due, in a fixed order.

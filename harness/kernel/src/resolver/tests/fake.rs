@@ -310,8 +310,14 @@ impl ResolverSystem for FakeSystem {
         self.config.clone()
     }
 
-    fn hosts(&mut self) -> Vec<(IpAddr, String)> {
-        self.hosts.clone()
+    fn hosts_by_name(&mut self, name: &str) -> Vec<IpAddr> {
+        let lines = self.hosts.iter().filter(|(_, other)| other.eq_ignore_ascii_case(name));
+        lines.map(|(address, _)| *address).collect()
+    }
+
+    fn hosts_by_address(&mut self, address: IpAddr) -> Option<String> {
+        let line = self.hosts.iter().find(|(other, _)| *other == address);
+        line.map(|(_, name)| name.clone())
     }
 
     fn local_addresses(&mut self) -> Vec<IpAddr> {
