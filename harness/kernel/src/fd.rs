@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::task::Poll;
 
 use halfopen_core::{Errno, HostId, SimDuration};
-use halfopen_netstack::socket::SocketId;
+use halfopen_netstack::socket::{Kind, SocketId};
 
 use crate::file::{FileId, FileKind};
 use crate::scheduler::WaitKey;
@@ -165,6 +165,17 @@ impl Kernel {
     /// Whether this is an open descriptor of the current host.
     pub fn is_open(&self, fd: Fd) -> bool {
         self.lookup(fd).is_ok()
+    }
+
+    /// Whether EPIPE on this descriptor comes with SIGPIPE: streams and pipes, not datagrams (Linux sk_stream_error,
+    /// unix_stream_sendmsg, pipe_write).
+    pub fn signals_broken_pipe(&self, fd: Fd) -> bool {
+        self.lookup(fd).is_ok_and(|file| match &self.files.get(file).kind {
+            FileKind::Inet(socket) => socket.kind == Kind::Tcp,
+            FileKind::Unix(socket) => socket.is_stream(),
+            FileKind::PipeWriter(_) => true,
+            _ => false,
+        })
     }
 
     /// close(2). With SO_LINGER on a blocking TCP socket it waits until all data is acknowledged or the time is over.

@@ -144,6 +144,10 @@ impl UnixSocket {
         matches!(self.role, Role::Listening { .. })
     }
 
+    pub(crate) fn is_stream(&self) -> bool {
+        self.kind == UnixKind::Stream
+    }
+
     /// SO_TYPE: SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
     pub(crate) fn type_number(&self) -> i32 {
         match self.kind {

@@ -7,6 +7,7 @@ use halfopen_kernel::Fd;
 use libc::{iovec, itimerspec};
 
 use crate::abi::{In, Out};
+use crate::calls::identity::signal_broken_pipe;
 use crate::calls::{descriptor, is_virtual, kernel, time};
 use crate::world::{blocking, unsupported};
 
@@ -30,7 +31,7 @@ pub(crate) fn read(fd: c_int, mut buffer: Out<u8>, len: usize) -> Result<usize, 
 pub(crate) fn write(fd: c_int, data: In<u8>, len: usize) -> Result<usize, Errno> {
     let fd = descriptor(fd)?;
     let data = data.slice(len)?;
-    blocking(|kernel, call| kernel.write(fd, data, call))
+    signal_broken_pipe(fd, blocking(|kernel, call| kernel.write(fd, data, call)))
 }
 
 /// The parts of a scattered buffer.
@@ -106,7 +107,7 @@ pub(crate) fn readv(fd: c_int, parts: In<iovec>, parts_count: c_int) -> Result<u
 pub(crate) fn writev(fd: c_int, parts: In<iovec>, parts_count: c_int) -> Result<usize, Errno> {
     let fd = descriptor(fd)?;
     let data = Parts::new(parts, count(parts_count)?)?.gather()?;
-    blocking(|kernel, call| kernel.write(fd, &data, call))
+    signal_broken_pipe(fd, blocking(|kernel, call| kernel.write(fd, &data, call)))
 }
 
 /// pread, pwrite: nothing virtual has a position.

@@ -1,9 +1,11 @@
 //! What a process knows of itself and of the machine, and how it would end or beget others.
 
 use std::ffi::{c_int, c_long, c_void};
+use std::mem::MaybeUninit;
 
 use halfopen_core::Errno;
 use halfopen_core::event::EndReason;
+use halfopen_kernel::Fd;
 use libc::{pid_t, utsname};
 
 use crate::abi::{Out, errno};
@@ -68,6 +70,25 @@ pub(crate) fn kill_pthread(thread: libc::pthread_t, signal: c_int) -> Result<(),
         0 => Ok(()),
         code => Err(Errno(code)),
     }
+}
+
+/// EPIPE comes with SIGPIPE to the thread that wrote (pipe(7), send(2)), if the program handles it. By default it would
+/// end the process, and with it every other host: then EPIPE is all.
+pub(crate) fn signal_broken_pipe(fd: Fd, written: Result<usize, Errno>) -> Result<usize, Errno> {
+    if written == Err(Errno::EPIPE) && kernel(|kernel| kernel.signals_broken_pipe(fd)) && handles(libc::SIGPIPE) {
+        let _ = kill_thread(gettid(), libc::SIGPIPE);
+    }
+    written
+}
+
+/// Whether the program has a handler for this signal.
+fn handles(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: asks only; `action` has room for the answer, and is read only if there is one.
+    in_libc(|| unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && !matches!(action.assume_init().sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+    })
 }
 
 fn host_name() -> String {

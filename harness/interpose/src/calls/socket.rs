@@ -9,7 +9,7 @@ use libc::{mmsghdr, msghdr, timespec};
 
 use crate::abi::{In, Out};
 use crate::calls::fd::Parts;
-use crate::calls::{descriptor, kernel, sockaddr, time};
+use crate::calls::{descriptor, identity, kernel, sockaddr, time};
 use crate::world::{blocking, unsupported};
 
 const CREATION_FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -115,9 +115,13 @@ fn message_flags(flags: c_int) -> Result<MsgFlags, Errno> {
     })
 }
 
+fn signalling(fd: Fd, flags: MsgFlags, sent: Result<usize, Errno>) -> Result<usize, Errno> {
+    if flags.no_signal { sent } else { identity::signal_broken_pipe(fd, sent) }
+}
+
 pub(crate) fn send(fd: c_int, data: In<u8>, len: usize, flags: c_int) -> Result<usize, Errno> {
     let (fd, data, flags) = (descriptor(fd)?, data.slice(len)?, message_flags(flags)?);
-    blocking(|kernel, call| kernel.send(fd, data, None, &[], flags, call))
+    signalling(fd, flags, blocking(|kernel, call| kernel.send(fd, data, None, &[], flags, call)))
 }
 
 pub(crate) fn sendto(
@@ -132,7 +136,7 @@ pub(crate) fn sendto(
         return send(fd, data, len, flags);
     }
     let (fd, data, flags, to) = (descriptor(fd)?, data.slice(len)?, message_flags(flags)?, sockaddr::read(to, to_len)?);
-    blocking(|kernel, call| kernel.send(fd, data, Some(&to), &[], flags, call))
+    signalling(fd, flags, blocking(|kernel, call| kernel.send(fd, data, Some(&to), &[], flags, call)))
 }
 
 pub(crate) fn sendmsg(fd: c_int, message: In<msghdr>, flags: c_int) -> Result<usize, Errno> {
@@ -152,7 +156,7 @@ pub(crate) fn sendmsg(fd: c_int, message: In<msghdr>, flags: c_int) -> Result<us
     let data = Parts::new(parts, message.msg_iovlen)?.gather()?;
     let control_len = if control.is_null() { 0 } else { message.msg_controllen };
     let fds = control::sent_descriptors(control.slice(control_len)?)?;
-    blocking(|kernel, call| kernel.send(fd, &data, to.as_ref(), &fds, flags, call))
+    signalling(fd, flags, blocking(|kernel, call| kernel.send(fd, &data, to.as_ref(), &fds, flags, call)))
 }
 
 /// The header of message `index` of an array, by address.

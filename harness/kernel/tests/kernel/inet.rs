@@ -428,8 +428,8 @@ fn timeouts_of_a_connection() {
     insta::assert_snapshot!(world.said(), @"
     0.052000s recv Err(EAGAIN(11))
     0.352000s send is over in part
-    1.252000s send is over in part 2 times more
-    1.552000s send Err(EAGAIN(11))
+    0.952000s send is over in part 1 times more
+    1.252000s send Err(EAGAIN(11))
     ");
 }
 

@@ -342,7 +342,10 @@ impl Netstack {
             TcpRole::Idle => Err(Errno::ENOTCONN),
             TcpRole::Stream { flow, .. } => {
                 let flow = *flow;
-                self.with_flow(now, flow, |connection| connection.shutdown(now, how))
+                self.with_flow(now, flow, |connection| connection.shutdown(now, how))?;
+                // Even where nothing changes (Linux inet_shutdown).
+                self.wakeups.push(socket);
+                Ok(())
             }
             TcpRole::Listening(_) => {
                 if how != Shutdown::Write {

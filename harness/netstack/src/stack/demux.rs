@@ -84,8 +84,9 @@ impl Netstack {
             self.events.push_back(event);
         }
         let after = flow.seen();
-        // A bit that goes makes nobody look again; one that comes is an edge.
-        if after.readiness.0 & !before.readiness.0 != 0 {
+        // A bit that goes makes nobody look again; one that comes is an edge, and so is a change of state, whatever
+        // bits stand already (Linux sk_state_change: FIN-WAIT-2, the end of LAST-ACK, ...).
+        if after.readiness.0 & !before.readiness.0 != 0 || after.state != before.state {
             self.wake_owner(id);
         }
         if after.state != before.state {

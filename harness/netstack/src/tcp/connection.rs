@@ -294,9 +294,8 @@ impl Connection {
             }
             return if buffer.is_empty() { Ok(0) } else { Err(Errno::EAGAIN) };
         }
-        let len = self.rcv.read(buffer, peek);
+        let len = self.rcv.read(now, buffer, peek);
         if len > 0 && !peek {
-            self.rcv.tune(now);
             self.after_read(now);
         }
         Ok(len)

@@ -14,8 +14,12 @@ use super::options::TIMESTAMP_BYTES;
 use super::recvbuf::{Receiver, ReceiverConfig};
 use super::rtt::{RTO_FALLBACK, RTO_INITIAL};
 use super::space::{ORIGIN, Space};
+use super::timers::Purpose;
 use crate::socket::SocketOptions;
 use crate::sysctl::Sysctls;
+
+/// How soon SYN is repeated after an answer to something else (Linux TCP_TIMEOUT_MIN: two jiffies).
+const STRAY_ACK_TIMEOUT: SimDuration = SimDuration::from_millis(8);
 
 /// The listener's side of a handshake that is not over.
 #[derive(Clone, Debug)]
@@ -230,6 +234,10 @@ impl Connection {
         let flags = segment.flags;
         if flags.has(TcpFlags::ACK) {
             let stray = segment.ack != self.snd.space.wire(self.snd.nxt);
+            if stray && self.retry.retransmits == 0 {
+                // It may be from a connection before this one: the reset ends that, and the next SYN gets through.
+                self.timers.arm(Purpose::Retransmit, now + STRAY_ACK_TIMEOUT);
+            }
             if stray || self.echoes_the_future_or_past(now, segment) {
                 if !flags.has(TcpFlags::RST) {
                     self.send_bare_reset(segment.ack);

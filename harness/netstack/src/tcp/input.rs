@@ -232,7 +232,7 @@ impl Connection {
             self.rcv.note_echo(clock, echo, segment.payload.len());
         }
         let data_start = range.start + u64::from(segment.flags.has(TcpFlags::SYN));
-        let fin = segment.flags.has(TcpFlags::FIN);
+        let (fin, push) = (segment.flags.has(TcpFlags::FIN), segment.flags.has(TcpFlags::PSH));
         let nxt = self.rcv.nxt;
         let window = self.rcv.window_left();
         let bare_fin = segment.payload.is_empty() && fin;
@@ -249,25 +249,25 @@ impl Connection {
             self.rcv.fin = Some(range.end - 1);
         }
         if data_start > nxt {
-            self.take_early_data(now, data_start, &segment.payload);
+            self.take_early_data(now, data_start, &segment.payload, push);
         } else {
             if data_start < nxt && self.sysctls.tcp_dsack {
                 self.rcv.duplicate = Some((data_start, nxt));
             }
             let skip = ((nxt - data_start) as usize).min(segment.payload.len());
-            self.take_due_data(now, segment.payload.slice(skip..));
+            self.take_due_data(now, segment.payload.slice(skip..), push);
         }
         if self.rcv.take_fin() {
             self.on_fin(now);
         }
     }
 
-    fn take_due_data(&mut self, now: SimTime, data: Bytes) {
+    fn take_due_data(&mut self, now: SimTime, data: Bytes, push: bool) {
         let len = data.len();
         let had_gap = !self.rcv.reassembly.is_empty();
         self.rcv.append(data);
         if len > 0 {
-            self.note_data(now, len);
+            self.note_data(now, len, push);
         }
         if had_gap {
             self.rcv.drain_reassembly();
@@ -278,10 +278,10 @@ impl Connection {
         }
     }
 
-    fn take_early_data(&mut self, now: SimTime, start: u64, data: &Bytes) {
+    fn take_early_data(&mut self, now: SimTime, start: u64, data: &Bytes, push: bool) {
         if !data.is_empty() {
-            self.note_data(now, data.len());
-            let duplicate = self.rcv.reassembly.insert(start, data.clone());
+            self.note_data(now, data.len(), push);
+            let duplicate = self.rcv.take_early(start, data.clone());
             if let Some(range) = duplicate.filter(|_| self.sysctls.tcp_dsack) {
                 self.rcv.duplicate = Some(range);
             }
@@ -293,13 +293,14 @@ impl Connection {
     // ---- when to acknowledge ----
 
     /// Data came: the rhythm of the peer's segments sets the delay of ACKs (Linux tcp_event_data_recv).
-    fn note_data(&mut self, now: SimTime, len: usize) {
+    fn note_data(&mut self, now: SimTime, len: usize, push: bool) {
         self.ack.scheduled = true;
-        let full = self.rcv.note_segment(len);
-        if !full {
+        let noted = self.rcv.note_segment(len);
+        if !noted.full {
             self.ack.pushed_twice |= self.ack.pushed;
-            self.ack.pushed = true;
         }
+        // A full segment with PSH is as likely the end of a write as a short one.
+        self.ack.pushed |= push || !noted.full;
         self.rcv.note_progress(now);
         let gap = now.since(self.ack.last_received);
         match self.ack.timeout {
@@ -318,6 +319,8 @@ impl Connection {
                 }
             }
         }
+        // A window that grows is told at once (Linux tcp_grow_window).
+        self.ack.quick |= u32::from(noted.window_grew);
         self.ack.last_received = now;
     }
 

@@ -25,6 +25,11 @@ impl Reassembly {
         self.bytes
     }
 
+    /// Where the last piece ends; 0 if there is none.
+    pub fn end(&self) -> u64 {
+        self.pieces.last_key_value().map_or(0, |(at, piece)| at + piece.len() as u64)
+    }
+
     /// The blocks to tell, the one that changed last first.
     pub fn blocks(&self) -> &[(u64, u64)] {
         &self.recent

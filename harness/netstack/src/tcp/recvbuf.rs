@@ -26,14 +26,34 @@ const RATIO_INITIAL: u64 = RATIO_WHOLE / 2;
 /// Segments smaller than this do not let the window grow (Linux tcp_event_data_recv).
 const GROWTH_SEGMENT_MIN: usize = 128;
 
-/// What a received segment takes of memory: its packet with room in front, and the bookkeeping behind, in a block of
-/// kmalloc's, and the descriptor (Linux alloc_skb and SKB_TRUESIZE on x86-64; NET_SKB_PAD 64, skb_shared_info 320,
-/// sk_buff 256). Measured with a TUN device: 1448 bytes take 2304, and the window goes to 160/256 of the buffer (fidelity
-/// case flow/slow-start).
+/// Headers of a segment with timestamps.
+const HEADERS: u64 = 52;
+/// Room in front of a packet (Linux NET_SKB_PAD) and bookkeeping behind it (skb_shared_info on x86-64).
+const AROUND: u64 = 64 + 320;
+/// The descriptor of a packet (sk_buff on x86-64).
+const DESCRIPTOR: u64 = 256;
+/// How much of its data fits into a page, and what that takes: so is what does not fit packed together (tcp_collapse).
+const PAGE: u64 = 4096;
+
+/// The block of kmalloc's in which a received segment lies.
+fn block(payload: usize) -> u64 {
+    (payload as u64 + HEADERS + AROUND).next_power_of_two()
+}
+
+/// What a received segment takes of memory (Linux alloc_skb and SKB_TRUESIZE). Measured with a TUN device: 1448 bytes
+/// take 2304, and the window goes to 160/256 of the buffer (fidelity case flow/slow-start).
 fn true_size(payload: usize) -> u64 {
-    const HEADERS: u64 = 52;
-    const ROOM: u64 = 64 + 320;
-    (payload as u64 + HEADERS + ROOM).next_power_of_two() + 256
+    block(payload) + DESCRIPTOR
+}
+
+/// Bytes in order that nobody has read yet.
+#[derive(Clone, Debug)]
+struct Chunk {
+    data: Bytes,
+    /// What is free when its last byte is read. A packet whose data lies in the room behind another's goes with it.
+    memory: u64,
+    /// Room behind it, in its block.
+    room: u64,
 }
 
 /// What the receiver keeps.
@@ -61,8 +81,10 @@ pub(super) struct Receiver {
     pub advertised_mss: u32,
     /// Guess of the peer's segment size, to know full segments.
     pub peer_mss: u32,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Chunk>,
     queued: usize,
+    /// What the queue takes of the buffer (Linux sk_rmem_alloc).
+    memory: u64,
     pub reassembly: Reassembly,
     /// Position of the peer's FIN, once seen.
     pub fin: Option<u64>,
@@ -71,6 +93,15 @@ pub(super) struct Receiver {
     /// A duplicate to report with the next ACK.
     pub duplicate: Option<(u64, u64)>,
     tuning: Tuning,
+}
+
+/// What a segment told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    /// It is as large as the peer's segments get.
+    pub full: bool,
+    /// The offered window may grow.
+    pub window_grew: bool,
 }
 
 /// Dynamic right-sizing of the buffer.
@@ -140,6 +171,7 @@ impl Receiver {
             peer_mss: MSS_DEFAULT.min(config.advertised_mss),
             queue: VecDeque::new(),
             queued: 0,
+            memory: 0,
             reassembly: Reassembly::default(),
             fin: None,
             fin_taken: false,
@@ -200,19 +232,57 @@ impl Receiver {
     }
 
     fn full_space(&self) -> u64 {
-        self.buffer * self.ratio / RATIO_WHOLE
+        self.window_from(self.buffer)
+    }
+
+    fn window_from(&self, space: u64) -> u64 {
+        space * self.ratio / RATIO_WHOLE
     }
 
     fn free_space(&self) -> u64 {
-        self.full_space().saturating_sub((self.queued + self.reassembly.bytes()) as u64)
+        let space = self.window_from(self.buffer.saturating_sub(self.memory));
+        space.saturating_sub(self.reassembly.bytes() as u64)
     }
 
     /// Appends bytes in order.
     pub fn append(&mut self, data: Bytes) {
         self.nxt += data.len() as u64;
         self.queued += data.len();
-        if !data.is_empty() {
-            self.queue.push_back(data);
+        if data.is_empty() {
+            return;
+        }
+        let len = data.len() as u64;
+        // By its bytes and not by what they take, so that a small buffer is of use (Linux tcp_can_ingest).
+        if self.memory + len > self.buffer {
+            self.make_room();
+        }
+        let chunk = match self.queue.back_mut() {
+            // Copied into the room behind the last one (Linux tcp_try_coalesce).
+            Some(last) if last.room >= len => {
+                let (memory, room) = (std::mem::take(&mut last.memory), std::mem::take(&mut last.room));
+                Chunk { data, memory, room: room - len }
+            }
+            _ => {
+                let memory = true_size(data.len());
+                self.memory += memory;
+                Chunk { memory, room: block(data.len()) - AROUND - HEADERS - len, data }
+            }
+        };
+        self.queue.push_back(chunk);
+    }
+
+    /// Packets take more than the buffer: it grows as far as it may; else the window is cut and the packets are packed
+    /// together (Linux tcp_prune_queue; it drops what does not fit even so).
+    fn make_room(&mut self) {
+        if !self.locked && self.buffer < self.buffer_max {
+            self.buffer = self.memory.min(self.buffer_max);
+        }
+        if self.memory >= self.buffer {
+            self.threshold = self.clamp.min(2 * u64::from(self.advertised_mss));
+            for chunk in &mut self.queue {
+                (chunk.memory, chunk.room) = (chunk.data.len() as u64 * (PAGE + DESCRIPTOR) / (PAGE - AROUND), 0);
+            }
+            self.memory = self.queue.iter().map(|chunk| chunk.memory).sum();
         }
     }
 
@@ -227,12 +297,12 @@ impl Receiver {
     }
 
     /// Copies to the program; consumes unless it only peeks.
-    pub fn read(&mut self, buffer: &mut [u8], peek: bool) -> usize {
+    pub fn read(&mut self, now: SimTime, buffer: &mut [u8], peek: bool) -> usize {
         if peek {
             let mut done = 0;
             for chunk in &self.queue {
-                let part = chunk.len().min(buffer.len() - done);
-                buffer[done..done + part].copy_from_slice(&chunk[..part]);
+                let part = chunk.data.len().min(buffer.len() - done);
+                buffer[done..done + part].copy_from_slice(&chunk.data[..part]);
                 done += part;
             }
             return done;
@@ -240,14 +310,16 @@ impl Receiver {
         let mut done = 0;
         while done < buffer.len() {
             let Some(chunk) = self.queue.front_mut() else { break };
-            let part = chunk.split_to(chunk.len().min(buffer.len() - done));
+            let part = chunk.data.split_to(chunk.data.len().min(buffer.len() - done));
             buffer[done..done + part.len()].copy_from_slice(&part);
             done += part.len();
-            if chunk.is_empty() {
+            self.queued -= part.len();
+            if chunk.data.is_empty() {
+                self.memory -= chunk.memory;
                 self.queue.pop_front();
             }
+            self.tune(now);
         }
-        self.queued -= done;
         done
     }
 
@@ -255,10 +327,11 @@ impl Receiver {
     pub fn discard(&mut self) {
         self.queue.clear();
         self.queued = 0;
+        self.memory = 0;
     }
 
     /// A segment with data arrived: what is learned of the peer's segments, and the window that may grow.
-    pub fn note_segment(&mut self, len: usize) -> bool {
+    pub fn note_segment(&mut self, len: usize) -> Noted {
         let full = len as u32 >= self.peer_mss;
         if full {
             if len as u32 != self.peer_mss {
@@ -266,12 +339,21 @@ impl Receiver {
             }
             self.peer_mss = (len as u32).min(self.advertised_mss).max(MSS_MIN);
         }
+        let mut room = 0;
         if len >= GROWTH_SEGMENT_MIN {
-            let room = self.clamp.min(self.free_space()).saturating_sub(self.threshold);
+            room = self.clamp.min(self.free_space()).saturating_sub(self.threshold);
             let growth = (2 * u64::from(self.peer_mss)).max(2 * len as u64);
             self.threshold += room.min(growth);
         }
-        full
+        Noted { full, window_grew: room > 0 }
+    }
+
+    /// Takes data beyond a gap. Gives the part that was here before, if any. The buffer makes room for what is still to
+    /// come before it (Linux tcp_data_queue_ofo).
+    pub fn take_early(&mut self, start: u64, data: Bytes) -> Option<(u64, u64)> {
+        let duplicate = self.reassembly.insert(start, data);
+        self.grow_buffer(self.tuning.space);
+        duplicate
     }
 
     /// Segments have another size than was thought: so has the window (Linux tcp_measure_rcv_mss,
@@ -343,13 +425,13 @@ impl Receiver {
         fresh > 0 && fresh >= 2 * left
     }
 
-    /// The timestamp echo of a full segment times a round trip.
+    /// The timestamp echo of a full segment times a round trip. One of less than a tick of that clock says nothing.
     pub fn note_echo(&mut self, clock: u32, echo: u32, len: usize) {
         if echo != self.tuning.last_echo && len as u32 >= self.peer_mss {
             self.tuning.last_echo = echo;
             let delta = clock.wrapping_sub(echo);
-            if delta < u32::MAX / 2 {
-                self.sample_rtt(u64::from(delta.max(1)) * 1000, false);
+            if (1..u32::MAX / 2).contains(&delta) {
+                self.sample_rtt(u64::from(delta) * 1000, false);
             }
         }
     }
@@ -364,38 +446,47 @@ impl Receiver {
         self.tuning.timed = Some((self.nxt + self.wnd, now));
     }
 
+    /// Falls at once, and rises only while the program keeps up (Linux tcp_rcv_rtt_update).
     fn sample_rtt(&mut self, rtt: u64, upper_bound: bool) {
         let old = self.tuning.rtt8;
-        self.tuning.rtt8 = match (old, upper_bound) {
-            (0, _) => rtt << 3,
-            (_, true) => old.min(rtt << 3),
-            (_, false) => old - (old >> 3) + rtt,
-        };
+        if old == 0 || rtt << 3 < old {
+            self.tuning.rtt8 = rtt << 3;
+        } else if !upper_bound && self.queued == 0 {
+            self.tuning.rtt8 = old - (old >> 3) + rtt;
+        }
     }
 
-    /// The program read: if it reads faster than the window allows, the buffer grows (Linux tcp_rcv_space_adjust).
-    pub fn tune(&mut self, now: SimTime) {
+    /// The program read a packet: if it reads faster than the window allows, the buffer grows (Linux
+    /// tcp_rcv_space_adjust).
+    fn tune(&mut self, now: SimTime) {
         let rtt = SimDuration::from_micros(self.tuning.rtt8 >> 3);
         if rtt.is_zero() || now.since(self.tuning.since) < rtt {
             return;
         }
-        let copied = self.copied() - self.tuning.copied;
+        // What waits to be read was not taken as fast as it came.
+        let copied = (self.copied() - self.tuning.copied).saturating_sub(self.queued as u64);
         if copied > self.tuning.space {
-            if self.tuning.enabled && !self.locked {
-                let space = self.tuning.space.max(1);
-                let mut window = 2 * copied + 16 * u64::from(self.advertised_mss);
-                let growth = u128::from(window) * u128::from(copied - space) / u128::from(space);
-                window = window.saturating_add(2 * u64::try_from(growth).unwrap_or(u64::MAX / 4));
-                let buffer = (window.saturating_mul(RATIO_WHOLE) / self.ratio).min(self.buffer_max);
-                if buffer > self.buffer {
-                    self.buffer = buffer;
-                    self.clamp = if self.scale > 0 { self.full_space() } else { self.full_space().min(65_535) };
-                }
-            }
-            self.tuning.space = copied;
+            self.grow_buffer(copied);
         }
         self.tuning.copied = self.copied();
         self.tuning.since = now;
+    }
+
+    /// The program takes `copied` bytes in a round trip: the buffer is to hold twice as much, and more while that grows,
+    /// since it is seen a round trip late (Linux 6.18 tcp_rcvbuf_grow).
+    fn grow_buffer(&mut self, copied: u64) {
+        let before = std::mem::replace(&mut self.tuning.space, copied).max(1);
+        if !self.tuning.enabled || self.locked {
+            return;
+        }
+        let growth = u128::from(2 * copied) * u128::from(copied.saturating_sub(before)) / u128::from(before);
+        let window = (2 * copied).saturating_add(2 * u64::try_from(growth).unwrap_or(u64::MAX / 4));
+        let window = window.saturating_add(self.reassembly.end().saturating_sub(self.nxt));
+        let buffer = (window.saturating_mul(RATIO_WHOLE) / self.ratio).min(self.buffer_max);
+        if buffer > self.buffer {
+            self.buffer = buffer;
+            self.clamp = if self.scale > 0 { self.full_space() } else { self.full_space().min(65_535) };
+        }
     }
 }
 
@@ -441,7 +532,40 @@ mod tests {
         assert_eq!(receiver.fresh_window(), 0);
         assert!(!receiver.should_update_window());
         let mut sink = vec![0; 8192];
-        receiver.read(&mut sink, false);
+        receiver.read(SimTime::ZERO, &mut sink, false);
         assert!(receiver.should_update_window());
+    }
+
+    #[test]
+    fn a_packet_takes_memory_until_its_last_byte_is_read() {
+        // SO_RCVBUF of 8 KiB, of which three packets take 6912 bytes: what is left is too little to offer, and half a packet
+        // that was read does not add to it.
+        let mut receiver = Receiver::new(config(Some(8_192), 1448));
+        receiver.begin(SimTime::ZERO, receiver.space);
+        for _ in 0..3 {
+            receiver.note_segment(1448);
+            receiver.append(Bytes::from(vec![0; 1448]));
+        }
+        for (read, window) in [(0, 0), (1000, 0), (448, 1448), (1448, 2896)] {
+            assert_eq!(receiver.read(SimTime::ZERO, &mut vec![0; read], false), read);
+            assert_eq!(receiver.fresh_window(), window, "{read} bytes more");
+        }
+    }
+
+    #[test]
+    fn small_packets_share_the_room_behind_the_first() {
+        let mut receiver = Receiver::new(config(None, 1448));
+        receiver.begin(SimTime::ZERO, receiver.space);
+        // A block of 1024 has room for 588 bytes of data.
+        for _ in 0..5 {
+            receiver.append(Bytes::from(vec![0; 100]));
+        }
+        assert_eq!(receiver.memory, 1024 + 256);
+        receiver.append(Bytes::from(vec![0; 100]));
+        assert_eq!(receiver.memory, 2 * (1024 + 256));
+        receiver.read(SimTime::ZERO, &mut [0; 499], false);
+        assert_eq!(receiver.memory, 2 * (1024 + 256), "not before the last byte");
+        receiver.read(SimTime::ZERO, &mut [0; 1], false);
+        assert_eq!(receiver.memory, 1024 + 256);
     }
 }

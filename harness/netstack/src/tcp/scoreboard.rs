@@ -154,7 +154,9 @@ impl Connection {
             }
             if !sent.sacked {
                 effects.delivered += 1;
-                self.advance_rack(now, &sent);
+                if !self.is_repeated_in_vain(&sent) {
+                    self.advance_rack(now, &sent);
+                }
             }
         }
         if !self.agreed.sack && effects.data_acked {
@@ -167,6 +169,12 @@ impl Connection {
             self.on_mtu_probe_success();
         }
         self.sample_rtt(now, segment, effects);
+    }
+
+    /// The ACK echoes a timestamp from before the repetition of this segment (Linux tcp_skb_spurious_retrans).
+    fn is_repeated_in_vain(&self, sent: &Sent) -> bool {
+        let before = |echo: u32| (echo.wrapping_sub(self.clock(sent.sent_at)) as i32) < 0;
+        sent.ever_retransmitted && self.last_echo.is_some_and(before)
     }
 
     fn on_mtu_probe_success(&mut self) {
