@@ -22,7 +22,7 @@ mod punctual;
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use halfopen_core::{HostId, SimDuration, SimTime};
@@ -51,14 +51,18 @@ pub enum Change {
     Apply(NetFault),
     /// The fault that began with the change of this index ends.
     Lift(usize),
+    /// A host loses its power: what was in its kernel is gone, and packets to it are lost.
+    PowerOff(HostId),
+    /// It has power again: a new kernel with the same address, which knows nothing of what was, and its next script.
+    PowerOn(HostId),
 }
 
 /// What a run needs.
 pub struct Setup {
     /// The network. Hosts are numbered in the order of `hosts`.
     pub fabric: FabricConfig,
-    /// The hosts, and what each of them runs.
-    pub hosts: Vec<(Host, Script)>,
+    /// The hosts, and what each of them runs: the first script from the start, another each time it gets power again.
+    pub hosts: Vec<(Host, Vec<Script>)>,
     /// Changes of the network, in the order of their times.
     pub changes: Vec<(SimTime, Change)>,
     /// When the run is over, whether scripts have returned or not.
@@ -109,29 +113,29 @@ pub fn run(setup: Setup, on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Resul
         fabric.add_host(HostId::new(number as u32), &[host.address.into()]);
     }
     host::become_privileged()?;
-    let mut devices = Vec::new();
-    let mut starts = Vec::new();
-    for (host, script) in hosts {
-        let (ready, device) = mpsc::channel();
-        let (start, told) = mpsc::channel::<Instant>();
-        std::thread::spawn(move || {
-            let device = host::enter(&host);
-            let came_up = device.is_ok();
-            let _ = ready.send(device);
-            if let (true, Ok(zero)) = (came_up, told.recv()) {
-                script(zero);
-            }
-        });
-        let device = device.recv_timeout(HOST_PATIENCE);
-        devices.push(device.map_err(|_| LiveError::Broken("a host does not come up".to_owned()))??);
-        starts.push(start);
-    }
-    let zero = Instant::now();
-    for start in starts {
-        let _ = start.send(zero);
-    }
+    // Every life of a host is ready before the run begins: to make a namespace takes a while, to get power does not.
+    let lives = |(host, scripts): (Host, Vec<Script>)| scripts.into_iter().map(|script| ready(&host, script)).collect();
+    let hosts = hosts.into_iter().map(lives).collect::<Result<_, LiveError>>()?;
     let late = punctual::Late::default();
     late.watch_machine();
-    pump::run(pump::Pump { fabric, devices, changes, until, zero }, &late, on_packet)?;
+    pump::run(pump::Pump { fabric, hosts, changes, until, zero: Instant::now() }, &late, on_packet)?;
     Ok(late.worst())
+}
+
+/// A namespace and a thread in it, which waits to be told to run its script.
+fn ready(host: &Host, script: Script) -> Result<pump::Life, LiveError> {
+    let host = host.clone();
+    let (ready, device) = mpsc::channel();
+    let (start, told) = mpsc::channel::<Instant>();
+    std::thread::spawn(move || {
+        let device = host::enter(&host);
+        let came_up = device.is_ok();
+        let _ = ready.send(device);
+        if let (true, Ok(zero)) = (came_up, told.recv()) {
+            script(zero);
+        }
+    });
+    let device = device.recv_timeout(HOST_PATIENCE);
+    let device = device.map_err(|_| LiveError::Broken("a host does not come up".to_owned()))??;
+    Ok(pump::Life { device: Arc::new(device), start })
 }

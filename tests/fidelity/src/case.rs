@@ -8,12 +8,24 @@
 //! path link latency=25ms                       elements from a to b, in order; `link`, `nat`, `firewall`
 //! sysctl both net.ipv4.tcp_retries2=3          on `a`, `b` or `both`
 //! fault 10ms..60ms loss b->a                   `loss`, `mtu=1400`, `nat.flush`, ...; `at` alone or `from..to`
+//! fault 1s..3s power b                         a host without power; what follows `b boot` runs when it has it again
 //! a 0s    connect c b:7000                     host, time of the call (`-`: when the last one is done), call
 //! b 0s    listen l 7000
 //! b -     accept l c
 //! until 5s
 //! slow                                         runs on the real kernel only when asked for
 //! differs because of this and that             a known difference: its reason and what it means to a user
+//! ```
+//!
+//! A case may be a table of cases. Each row gives a case of its own, in which `{NAME}` is what stands in the row below
+//! that name; several tables give one case for each choice of their rows:
+//!
+//! ```text
+//! case blip-{blip}-{rtt}
+//! for blip end = 500ms 1500ms | 2s 3s
+//! for rtt latency = 10ms 5ms | 50ms 25ms | 200ms 100ms
+//! path link latency={latency}
+//! fault 1s..{end} loss
 //! ```
 //!
 //! Host `a` has 10.0.0.1, `b` has 10.0.0.2, a NAT has 10.0.9.1, and nobody has 10.0.0.99 (`nobody`).
@@ -24,8 +36,8 @@ use halfopen_core::event::Direction;
 use halfopen_core::id::RouteId;
 use halfopen_core::{HostId, Ratio, SimDuration, SimTime};
 use halfopen_fabric::config::{
-    ClampMss, Delay, ElementConfig, ElementKind, FabricConfig, FirewallConfig, IcmpPolicy, LatePacket, LinkConfig,
-    NatConfig, OnExpiry, Opens, PortPolicy, RouteConfig, Side, StrayPacket, Timeouts, Tracking,
+    ClampMss, Delay, ElementConfig, ElementKind, FabricConfig, FirewallConfig, GilbertElliott, IcmpPolicy, LatePacket,
+    LinkConfig, NatConfig, OnExpiry, Opens, PortPolicy, RouteConfig, Side, StrayPacket, Timeouts, Tracking,
 };
 use halfopen_fabric::fault::{FaultKind, NetFault, Scope, Target};
 use halfopen_live::Change;
@@ -52,7 +64,7 @@ pub struct Case {
     pub sysctls: [Vec<(String, String)>; 2],
     /// Changes of the network, in the order of their times.
     pub changes: Vec<(SimTime, Change)>,
-    /// What each host does, by host.
+    /// What each host does, by host. [`Case::lives`] says when.
     pub scripts: [Vec<Line>; 2],
     /// When it is over.
     pub until: SimTime,
@@ -71,12 +83,47 @@ pub struct Line {
     pub words: Vec<String>,
 }
 
+/// What a host does while it has power.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Life {
+    /// When it gets power.
+    pub from: SimTime,
+    /// When it loses it, or the case is over.
+    pub to: SimTime,
+    /// What it does.
+    pub lines: Vec<Line>,
+}
+
 impl Case {
+    /// A host's lives: one, and another each time it has power again. A life does what stands behind its `boot`.
+    pub fn lives(&self, host: usize) -> Vec<Life> {
+        let host_id = HostId::new(host as u32);
+        let times =
+            |wanted: Change| self.changes.iter().filter(move |(_, change)| *change == wanted).map(|(at, _)| *at);
+        let mut ends = times(Change::PowerOff(host_id));
+        let mut scripts = self.scripts[host].split(Line::is_boot);
+        let starts = [SimTime::ZERO].into_iter().chain(times(Change::PowerOn(host_id)));
+        let life = |from| Life {
+            from,
+            to: ends.next().unwrap_or(self.until),
+            lines: scripts.next().unwrap_or_default().to_vec(),
+        };
+        let lives = starts.map(life).collect();
+        assert_eq!(scripts.next(), None, "{}: a host boots when it has power again", self.name);
+        lives
+    }
+
     /// The network of the case.
     pub fn fabric(&self) -> FabricConfig {
         let between = (vec![HostId::new(0)], vec![HostId::new(1)]);
         let route = RouteConfig { between, via: self.path.clone() };
         FabricConfig { seed: 1, default_link: LinkConfig::default(), routes: vec![route] }
+    }
+}
+
+impl Line {
+    fn is_boot(&self) -> bool {
+        self.words == ["boot"]
     }
 }
 
@@ -86,19 +133,19 @@ impl Case {
 /// What is wrong, with the number of the line.
 pub fn parse(family: &str, text: &str) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
-        if line.is_empty() {
-            continue;
+    for block in blocks(text) {
+        for lines in rows(block).map_err(|what| format!("{family}, {what}"))? {
+            for (number, line) in lines {
+                let at_line = |what: String| format!("{family}, line {number}: {what}");
+                let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
+                if first == "case" {
+                    cases.push(new_case(&format!("{family}/{}", rest.trim())));
+                    continue;
+                }
+                let case = cases.last_mut().ok_or_else(|| at_line("a file begins with a case".to_owned()))?;
+                read_line(case, first, rest.trim()).map_err(at_line)?;
+            }
         }
-        let at_line = |what: String| format!("{family}, line {}: {what}", number + 1);
-        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        if first == "case" {
-            cases.push(new_case(&format!("{family}/{}", rest.trim())));
-            continue;
-        }
-        let case = cases.last_mut().ok_or_else(|| at_line("a file begins with a case".to_owned()))?;
-        read_line(case, first, rest.trim()).map_err(at_line)?;
     }
     for case in &mut cases {
         if case.path.is_empty() {
@@ -108,6 +155,49 @@ pub fn parse(family: &str, text: &str) -> Result<Vec<Case>, String> {
         sort_changes(&mut case.changes);
     }
     Ok(cases)
+}
+
+/// A line and its number.
+type Numbered = (usize, String);
+
+/// The lines of each case, without comments.
+fn blocks(text: &str) -> Vec<Vec<Numbered>> {
+    let mut blocks: Vec<Vec<Numbered>> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
+        if line.starts_with("case ") || blocks.is_empty() {
+            blocks.push(Vec::new());
+        }
+        if !line.is_empty() {
+            blocks.last_mut().expect("there is one").push((index + 1, line.to_owned()));
+        }
+    }
+    blocks
+}
+
+/// A block as often as its tables say: `for NAME... = VALUE... | VALUE...`.
+fn rows(block: Vec<Numbered>) -> Result<Vec<Vec<Numbered>>, String> {
+    let (tables, lines): (Vec<Numbered>, Vec<Numbered>) =
+        block.into_iter().partition(|(_, line)| line.starts_with("for "));
+    let mut copies = vec![lines];
+    for (number, table) in tables {
+        let (names, values) = table["for ".len()..]
+            .split_once('=')
+            .ok_or_else(|| format!("line {number}: for NAME... = VALUE... | VALUE..."))?;
+        let names: Vec<String> = names.split_whitespace().map(|name| format!("{{{name}}}")).collect();
+        let rows: Vec<Vec<&str>> = values.split('|').map(|row| row.split_whitespace().collect()).collect();
+        if rows.iter().any(|row| row.len() != names.len()) {
+            return Err(format!("line {number}: a row has as many values as there are names"));
+        }
+        let filled = |line: &str, row: &[&str]| {
+            names.iter().zip(row).fold(line.to_owned(), |line, (name, value)| line.replace(name, value))
+        };
+        let copy = |lines: &Vec<Numbered>, row: &Vec<&str>| -> Vec<Numbered> {
+            lines.iter().map(|(number, line)| (*number, filled(line, row))).collect()
+        };
+        copies = copies.iter().flat_map(|lines| rows.iter().map(|row| copy(lines, row))).collect();
+    }
+    Ok(copies)
 }
 
 fn new_case(name: &str) -> Case {
@@ -143,6 +233,7 @@ fn read_line(case: &mut Case, first: &str, rest: &str) -> Result<(), String> {
         "fault" => fault(case, rest)?,
         "a" | "b" => {
             let host = usize::from(first == "b");
+            let rest = if rest == "boot" { "- boot" } else { rest };
             let (at, call) = rest.split_once(char::is_whitespace).ok_or("a call has a time")?;
             let at = if at == "-" { SimTime::ZERO } else { SimTime::ZERO + duration(at)? };
             case.scripts[host].push(Line { at, words: call.split_whitespace().map(str::to_owned).collect() });
@@ -223,11 +314,20 @@ fn link(settings: &[(String, String)]) -> Result<LinkConfig, String> {
             "mtu" => link.mtu = number(value)?,
             "icmp" => link.icmp = if value == "blocked" { IcmpPolicy::Blocked } else { IcmpPolicy::Allowed },
             "bandwidth" => link.bandwidth = Some(number(value)?),
+            "burst" => link.burst = Some(burst(value)?),
             "clamp" => link.clamp_mss = ClampMss::To(number(value)?),
             _ => return Err(format!("a link has no `{key}`")),
         }
     }
     Ok(link)
+}
+
+/// Gilbert's model, `TO_BAD/TO_GOOD` in percent: nothing is lost while the line is good, everything while it is bad.
+fn burst(value: &str) -> Result<GilbertElliott, String> {
+    let (to_bad, to_good) = value.split_once('/').ok_or("burst=TO_BAD/TO_GOOD")?;
+    let percent = |text| Ok::<_, String>(Ratio::from_percent(number(text)?));
+    let (to_bad, to_good) = (percent(to_bad)?, percent(to_good)?);
+    Ok(GilbertElliott { to_bad, to_good, loss_bad: Ratio::ONE, loss_good: Ratio::ZERO })
 }
 
 fn tracking(
@@ -254,7 +354,7 @@ fn tracking(
     Ok(tracking)
 }
 
-/// `FROM[..TO] KIND [a->b|b->a] [on NAME]`.
+/// `FROM[..TO] KIND [a->b|b->a] [on NAME]`, `FROM[..TO] power HOST`.
 fn fault(case: &mut Case, text: &str) -> Result<(), String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [when, what, rest @ ..] = &words[..] else { return Err("fault FROM..TO KIND".to_owned()) };
@@ -263,6 +363,13 @@ fn fault(case: &mut Case, text: &str) -> Result<(), String> {
         Some((from, to)) => (duration(from)?, Some(duration(to)?)),
         None => (duration(when)?, None),
     };
+    if let ("power", [host]) = (*what, rest) {
+        let host = HOSTS.iter().position(|name| name == host).ok_or("power of which host?")?;
+        let host = HostId::new(host as u32);
+        case.changes.push((SimTime::ZERO + from, Change::PowerOff(host)));
+        case.changes.extend(to.map(|to| (SimTime::ZERO + to, Change::PowerOn(host))));
+        return Ok(());
+    }
     let mut scope = Scope { target: Target::Route(RouteId::new(0)), direction: None };
     let mut words = rest.iter();
     while let Some(word) = words.next() {
@@ -319,4 +426,40 @@ pub fn address(text: &str) -> Result<(IpAddr, u16), String> {
         _ => return Err(format!("`{host}` is no host")),
     };
     Ok((address.into(), number(port)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_gives_a_case_for_each_choice_of_rows() {
+        let text = "case {blip}-{rtt}\nfor blip end = 500ms 1500ms | 2s 3s\nfor rtt half = 10ms 5ms | 50ms 25ms\n\
+            path link latency={half}\nfault 1s..{end} loss\nuntil {end}\ncase plain\n";
+        let cases = parse("f", text).unwrap();
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["f/500ms-10ms", "f/500ms-50ms", "f/2s-10ms", "f/2s-50ms", "f/plain"]);
+        assert_eq!(cases[3].until, SimTime::ZERO + SimDuration::from_secs(3));
+        assert_eq!(cases[3].path, [element("link latency=25ms").unwrap()]);
+        for (wrong, told) in [
+            ("case c\nfor a b = 1\n", "f, line 2: a row has as many values as there are names"),
+            ("case c\nfor a\n", "f, line 2: for NAME... = VALUE... | VALUE..."),
+            ("case c\nuntil {a}\n", "f, line 2: `{a}` has no unit that is known"),
+        ] {
+            assert_eq!(parse("f", wrong).map(|_| ()), Err(told.to_owned()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_a_life_for_each_time_it_has_power() {
+        let text = "case c\nfault 1s..3s power b\nfault 4s..5s power b\nuntil 9s\n\
+            b 0s listen l 7000\nb boot\nb - listen l 7000\nb - accept l c\n";
+        let case = &parse("f", text).unwrap()[0];
+        let spans = |host: usize| -> Vec<(u64, u64, usize)> {
+            let seconds = |at: SimTime| at.as_nanos() / 1_000_000_000;
+            case.lives(host).iter().map(|life| (seconds(life.from), seconds(life.to), life.lines.len())).collect()
+        };
+        assert_eq!(spans(0), [(0, 9, 0)]);
+        assert_eq!(spans(1), [(0, 1, 1), (3, 4, 2), (5, 9, 0)]);
+    }
 }

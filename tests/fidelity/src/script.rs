@@ -6,12 +6,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use halfopen_core::{Errno, SimDuration, SimTime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use signal_hook::consts::SIGPIPE;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use crate::case::{Line, address, duration};
@@ -86,9 +88,10 @@ pub fn run(lines: &[Line], zero: Instant, until: SimTime, log: &CallLog) {
     sleep_until(until + SimDuration::from_secs(1));
 }
 
-/// By how much a script was late at worst: each call is due at its time, or when the one before it has returned.
-pub fn lateness(lines: &[Line], calls: &[Call]) -> SimDuration {
-    let mut returned = SimTime::ZERO;
+/// By how much a script that began at `from` was late at worst: each call is due at its time, or when the one before it
+/// has returned.
+pub fn lateness(from: SimTime, lines: &[Line], calls: &[Call]) -> SimDuration {
+    let mut returned = from;
     let mut worst = SimDuration::ZERO;
     for (line, call) in lines.iter().zip(calls) {
         let due = line.at.max(returned);
@@ -142,7 +145,10 @@ impl Open {
             }
             ["send", name, bytes, ref rest @ ..] => {
                 let data = vec![b'x'; parse(bytes)?];
-                count(self.get(name)?.send_with_flags(&data, MSG_NOSIGNAL | flags(rest)?))
+                match rest {
+                    ["signal"] => self.send_signalled(name, &data),
+                    _ => count(self.get(name)?.send_with_flags(&data, MSG_NOSIGNAL | flags(rest)?)),
+                }
             }
             ["recv", name, bytes, ref rest @ ..] => {
                 let mut buffer = room(parse(bytes)?)?;
@@ -188,6 +194,18 @@ impl Open {
             self.sockets.insert(name.to_owned(), socket);
         }
         Ok(&self.sockets[name])
+    }
+
+    /// Sends as programs do that do not ask to be spared SIGPIPE, and says whether it came.
+    fn send_signalled(&mut self, name: &str, data: &[u8]) -> Outcome {
+        let came = Arc::new(AtomicBool::new(false));
+        let handler = signal_hook::flag::register(SIGPIPE, Arc::clone(&came)).map_err(|error| error.to_string())?;
+        let sent = self.get(name)?.send(data);
+        signal_hook::low_level::unregister(handler);
+        Ok(match sent {
+            Err(error) if came.load(Ordering::Relaxed) => Ok(format!("{}, SIGPIPE", error_name(&error))),
+            sent => sent.map(|count| count.to_string()),
+        })
     }
 
     fn listen(&mut self, name: &str, port: &str, rest: &[&str]) -> Outcome {

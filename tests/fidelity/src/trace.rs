@@ -142,8 +142,18 @@ pub fn assemble(packets: &[(SimTime, usize, Vec<u8>)], calls: [Vec<Call>; 2], un
 struct Seen {
     /// The sequence number of its SYN.
     start: Option<u32>,
+    /// The one of the SYN before, where a connection took the place of another.
+    start_before: Option<u32>,
     /// How far it has come, from there.
     end: u32,
+}
+
+impl Seen {
+    /// Counts from the SYN that is nearest.
+    fn relative(&self, seq: u32) -> Option<u32> {
+        let starts = [self.start, self.start_before].into_iter().flatten();
+        starts.map(|start| seq.wrapping_sub(start)).min_by_key(|relative| (*relative as i32).unsigned_abs())
+    }
 }
 
 /// Reads one host's packets.
@@ -188,10 +198,10 @@ impl Reader {
         let mark = if number == 0 { String::new() } else { format!("#{} ", number + 1) };
         let seen = self.seen.entry((src, dst)).or_default();
         if segment.flags.has(TcpFlags::SYN) && seen.start != Some(segment.seq.0) {
-            *seen = Seen { start: Some(segment.seq.0), end: 0 };
+            *seen = Seen { start: Some(segment.seq.0), start_before: seen.start, end: 0 };
         }
         let len = segment.payload.len();
-        let relative = seen.start.map(|start| segment.seq.0.wrapping_sub(start));
+        let relative = seen.relative(segment.seq.0);
         let is_probe = len == 0
             && segment.flags.0 & !TcpFlags::PSH.0 == TcpFlags::ACK.0
             && relative.is_some_and(|relative| relative.wrapping_add(1) == seen.end);

@@ -14,7 +14,7 @@ use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduli
 use halfopen_live::Change;
 use halfopen_netstack::Sysctls;
 
-use crate::case::{ADDRESSES, Case, HOSTS};
+use crate::case::{ADDRESSES, Case, HOSTS, Life};
 use crate::script::{self, Call, CallLog};
 use crate::trace::{Trace, assemble};
 
@@ -117,10 +117,27 @@ pub fn child(cases: &[Case]) {
 
 type Packets = Arc<Mutex<Vec<(SimTime, usize, Vec<u8>)>>>;
 
-fn finish(case: &Case, packets: &Packets, logs: &[CallLog; 2]) -> Trace {
+/// A host's lives, and what is called in each of them.
+type Lives = Vec<(Life, CallLog)>;
+
+fn lives(case: &Case) -> [Lives; 2] {
+    [0, 1].map(|host| case.lives(host).into_iter().map(|life| (life, CallLog::default())).collect())
+}
+
+fn finish(case: &Case, packets: &Packets, lives: &[Lives; 2]) -> Trace {
     let packets = packets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let calls: [Vec<Call>; 2] = logs.each_ref().map(CallLog::calls);
+    let calls = lives.each_ref().map(|lives| lives.iter().flat_map(|(life, log)| calls_of(life, log)).collect());
     assemble(&packets, calls, case.until)
+}
+
+/// What was called in a life. Real threads outlive their host's power; what they do then is no part of it.
+fn calls_of(life: &Life, log: &CallLog) -> Vec<Call> {
+    let mut calls = log.calls();
+    calls.retain(|call| call.since < life.to);
+    for call in &mut calls {
+        call.result.take_if(|(at, _)| *at >= life.to);
+    }
+    calls
 }
 
 /// What a run of halfopen shows of its packets.
@@ -143,7 +160,7 @@ impl EventSink for Sink {
 const WATCHDOG: Duration = Duration::from_secs(20);
 
 fn simulated(case: &Case) -> Trace {
-    let (packets, logs) = (Packets::default(), [CallLog::default(), CallLog::default()]);
+    let (packets, lives) = (Packets::default(), lives(case));
     let fabric = Fabric::new(&case.fabric()).expect("a case describes a network");
     let config = KernelConfig {
         seed: 1,
@@ -154,22 +171,29 @@ fn simulated(case: &Case) -> Trace {
     };
     let mut kernel = Kernel::new(config, fabric, Box::new(Sink(Arc::clone(&packets))));
     let mut mains: Vec<Main> = Vec::new();
-    for (number, log) in logs.iter().enumerate() {
+    for (number, lives) in lives.iter().enumerate() {
         let host = kernel.add_host(host_config(case, number));
         kernel.add_step(SimTime::ZERO, Step::StartHost(host));
-        let (lines, until, log) = (case.scripts[number].clone(), case.until, log.clone());
-        mains.push(Arc::new(move || script::run(&lines, Instant::now(), until, &log)));
+        let (to_come, until) = (Mutex::new(lives.clone().into_iter()), case.until);
+        mains.push(Arc::new(move || {
+            let life = to_come.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let (life, log) = life.expect("a host has a life for each time it has power");
+            let zero = Instant::now() - Duration::from(life.from.since(SimTime::ZERO));
+            script::run(&life.lines, zero, until, &log);
+        }));
     }
     for (index, (at, change)) in case.changes.iter().enumerate() {
         let step = match change {
             Change::Apply(fault) => Step::ApplyNetFault(FaultId::new(index as u32), fault.clone()),
             Change::Lift(begun) => Step::LiftNetFault(FaultId::new(*begun as u32)),
+            Change::PowerOff(host) => Step::Crash { host: *host, power_loss: true },
+            Change::PowerOn(host) => Step::StartHost(*host),
         };
         kernel.add_step(*at, step);
     }
     let on_stuck = Box::new(|report| panic!("stuck: {report:?}"));
     halfopen_interpose::run(Setup { kernel, mains, watchdog: WATCHDOG, on_stuck, handover: Handover::default() });
-    finish(case, &packets, &logs)
+    finish(case, &packets, &lives)
 }
 
 fn host_config(case: &Case, number: usize) -> HostConfig {
@@ -204,15 +228,17 @@ fn host_config(case: &Case, number: usize) -> HostConfig {
 const NAMESPACE: &[(&str, &str)] = &[("net.ipv6.conf.all.disable_ipv6", "1")];
 
 fn linux(case: &Case) -> Result<Run, halfopen_live::LiveError> {
-    let (packets, logs) = (Packets::default(), [CallLog::default(), CallLog::default()]);
+    let (packets, lives) = (Packets::default(), lives(case));
     kill_after(Duration::from(case.until.since(SimTime::ZERO)) + PATIENCE);
     let hosts = (0..HOSTS.len()).map(|number| {
         let fixed = NAMESPACE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let sysctls = fixed.chain(case.sysctls[number].iter().cloned()).collect();
         let host = halfopen_live::Host { address: ADDRESSES[number], mtu: 1500, sysctls };
-        let (lines, until, log) = (case.scripts[number].clone(), case.until, logs[number].clone());
-        let script: halfopen_live::Script = Box::new(move |zero| script::run(&lines, zero, until, &log));
-        (host, script)
+        let script = |(life, log): (Life, CallLog)| -> halfopen_live::Script {
+            let until = case.until;
+            Box::new(move |zero| script::run(&life.lines, zero, until, &log))
+        };
+        (host, lives[number].iter().cloned().map(script).collect())
     });
     let setup = halfopen_live::Setup {
         fabric: case.fabric(),
@@ -224,9 +250,9 @@ fn linux(case: &Case) -> Result<Run, halfopen_live::LiveError> {
     let late = halfopen_live::run(setup, |at, host, bytes| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).push((at, host.index(), bytes.to_vec()));
     })?;
-    let scripts = case.scripts.iter().zip(&logs).map(|(lines, log)| script::lateness(lines, &log.calls()));
-    let late = scripts.fold(late, SimDuration::max);
-    Ok(Run { trace: finish(case, &packets, &logs), late })
+    let late_script = |(life, log): &(Life, CallLog)| script::lateness(life.from, &life.lines, &calls_of(life, log));
+    let late = lives.iter().flatten().map(late_script).fold(late, SimDuration::max);
+    Ok(Run { trace: finish(case, &packets, &lives), late })
 }
 
 /// Whatever happens, the process ends. Called before there is another thread, it must make none: a user namespace is
