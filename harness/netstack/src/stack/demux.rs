@@ -172,7 +172,6 @@ impl Netstack {
             iss: self.secrets.initial_sequence(now, tuple),
             timestamp_offset: self.secrets.timestamp_offset(tuple),
             path_mtu: self.path_mtu_towards(now, tuple.remote.ip()),
-            interface_mtu: self.interface_mtu_towards(tuple.remote.ip()),
         }
     }
 

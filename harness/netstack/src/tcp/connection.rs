@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use halfopen_core::event::{ProbeKind, RetransmitKind, TcpState};
 use halfopen_core::{Errno, Event, SimDuration, SimTime};
 use halfopen_fabric::packet::TcpSegment;
 
 use super::congestion::Congestion;
 use super::handshake::Request;
-use super::output::Nagle;
+use super::output::{Burst, Nagle};
 use super::pmtu::SegmentSize;
 use super::recovery::Recovery;
 use super::recvbuf::Receiver;
@@ -87,7 +86,7 @@ pub(super) struct Sender {
     pub small_end: u64,
     /// When data was last sent.
     pub last_sent: SimTime,
-    /// Send buffer in bytes.
+    /// Send buffer in bytes of memory (Linux sk_sndbuf).
     pub buffer: u64,
     /// The program found the buffer full: it may grow.
     pub no_space: bool,
@@ -243,7 +242,7 @@ impl Connection {
 
     // ---- the program's calls ----
 
-    /// Queues bytes to be sent: as many as the send buffer has room for, at least one.
+    /// Queues bytes to be sent: as many as the send buffer takes, at least one.
     ///
     /// # Errors
     /// EAGAIN if the connection is not yet established or the buffer is full; the waiting error, once; EPIPE after
@@ -261,19 +260,50 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
-        let room = (self.snd.buffer as usize).saturating_sub(self.queue.len());
-        if room == 0 || !self.below_unsent_limit() {
-            self.snd.no_space = true;
+        let taken = self.fill(now, data);
+        if taken == 0 {
             return Err(Errno::EAGAIN);
         }
-        let len = data.len().min(room);
-        if len < data.len() {
-            self.snd.no_space = true;
+        self.push(now, if taken < data.len() { Nagle::Off } else { self.nagle() });
+        Ok(taken)
+    }
+
+    /// Fills buffers with what the program writes, and sends on the way what must not wait for the rest (Linux
+    /// tcp_sendmsg_locked). A buffer that was begun is filled, beyond the limit too. Says how many bytes it took.
+    fn fill(&mut self, now: SimTime, data: &[u8]) -> usize {
+        let mss = self.current_mss();
+        let goal = self.buffer_goal(mss);
+        let mut pushed = self.write_end();
+        let mut taken = 0;
+        while taken < data.len() {
+            let mut room = self.queue.tail_room(goal);
+            if room == 0 {
+                if !self.has_memory() {
+                    self.snd.no_space = true;
+                    break;
+                }
+                room = goal;
+                self.check_idle_restart(now);
+            }
+            let part = &data[taken..data.len().min(taken + room)];
+            taken += part.len();
+            self.queue.push(part, goal);
+            if taken == data.len() || part.len() < room {
+                continue;
+            }
+            if self.write_end() > pushed + self.snd.max_window / 2 {
+                pushed = self.write_end();
+                self.push(now, Nagle::Off);
+            } else if self.queue.is_tail_first() {
+                self.write(now, Nagle::Off, Burst::One);
+            }
         }
-        self.check_idle_restart(now);
-        self.queue.push(Bytes::copy_from_slice(&data[..len]));
-        self.push(now, self.nagle());
-        Ok(len)
+        taken
+    }
+
+    /// Where what was written ends.
+    fn write_end(&self) -> u64 {
+        self.snd.nxt + self.queue.unsent_len() as u64
     }
 
     /// Copies received bytes, in order; 0 at the end of the stream. `peek` leaves them.
@@ -372,14 +402,18 @@ impl Connection {
         ready
     }
 
-    /// Linux __sk_stream_is_writeable: at least a third of the buffer is free.
-    fn is_writable(&self) -> bool {
-        let used = self.queue.len() as u64;
-        self.snd.buffer.saturating_sub(used) >= used.div_ceil(2).max(1) && self.below_unsent_limit()
+    /// Whether a new buffer may be begun (Linux sk_stream_memory_free).
+    fn has_memory(&self) -> bool {
+        let (used, unsent) = (self.queue.memory() as u64, self.queue.unsent_len() as u64);
+        used < self.snd.buffer && unsent < u64::from(self.sysctls.tcp_notsent_lowat)
     }
 
-    fn below_unsent_limit(&self) -> bool {
-        (self.queue.unsent_len() as u64) < u64::from(self.sysctls.tcp_notsent_lowat)
+    /// Linux __sk_stream_is_writeable: at least a third of the buffer is free, and half of what may wait unsent.
+    pub(super) fn is_writable(&self) -> bool {
+        let (used, unsent) = (self.queue.memory() as u64, self.queue.unsent_len() as u64);
+        self.has_memory()
+            && self.snd.buffer - used >= used / 2
+            && unsent * 2 < u64::from(self.sysctls.tcp_notsent_lowat)
     }
 
     /// Nothing is left to do: the stack may forget it. Only ever true once nobody owns it and all segments were polled.

@@ -87,11 +87,8 @@ impl Connection {
         if self.state == TcpState::TimeWait || self.state == TcpState::Closed {
             return;
         }
-        if self.snd.no_space && self.snd.una > una_before && self.queue.in_flight() < self.congestion.cwnd {
-            self.snd.no_space = false;
-            self.grow_send_buffer();
-        }
         self.push(now, self.nagle());
+        self.check_space(now);
         self.consider_ack(now);
     }
 
@@ -341,13 +338,24 @@ impl Connection {
         if !self.ack.scheduled {
             return;
         }
-        let two_full = self.rcv.nxt - self.rcv.wup > u64::from(self.rcv.peer_mss)
-            && (self.rcv.queued() == 0 || self.rcv.fresh_window() >= self.rcv.wnd);
+        let much = self.rcv.nxt - self.rcv.wup > u64::from(self.rcv.peer_mss);
+        if much && self.rcv.queued() > 0 {
+            self.leave_quick_mode_if_tight();
+        }
+        let two_full = much && (self.rcv.queued() == 0 || self.rcv.fresh_window() >= self.rcv.wnd);
         let quick = self.ack.quick > 0 && !self.ack.pingpong;
         if two_full || quick || self.ack.now || !self.rcv.reassembly.is_empty() {
             self.send_ack(now);
         } else {
             self.schedule_delayed_ack(now);
+        }
+    }
+
+    /// Where less than half of the buffer is free there is no hurry to tell (Linux __tcp_select_window, whenever it
+    /// looks).
+    pub(super) fn leave_quick_mode_if_tight(&mut self) {
+        if self.rcv.is_tight() {
+            self.ack.quick = 0;
         }
     }
 
@@ -390,9 +398,9 @@ impl Connection {
         self.send_ack(now);
     }
 
-    /// A segment with ACK went out: nothing is owed (Linux tcp_event_ack_sent).
+    /// A segment with ACK went out: nothing is owed (Linux tcp_event_ack_sent, tcp_dec_quickack_mode).
     pub(super) fn on_ack_sent(&mut self) {
-        if self.ack.quick > 0 {
+        if self.ack.scheduled && self.ack.quick > 0 {
             self.ack.quick -= 1;
             if self.ack.quick == 0 {
                 self.ack.timeout = Some(DELAYED_ACK_MIN);

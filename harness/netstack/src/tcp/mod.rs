@@ -53,10 +53,8 @@ pub struct Endpoint {
     pub iss: SeqNum,
     /// Offset added to the timestamp clock (milliseconds), as Linux randomises it for each destination.
     pub timestamp_offset: u32,
-    /// MTU of the way out as now known (interface or learned path MTU), in bytes.
+    /// MTU of the way out as now known (interface or learned path MTU), in bytes: what the MSS option advertises, too.
     pub path_mtu: u32,
-    /// MTU of the interface in bytes: what the MSS option advertises.
-    pub interface_mtu: u32,
 }
 
 /// A segment to send, and how the IP layer must send it.

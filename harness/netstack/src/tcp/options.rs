@@ -23,14 +23,15 @@ impl Connection {
         (now.as_millis() as u32).wrapping_add(self.endpoint.timestamp_offset)
     }
 
-    /// The MSS that we advertise: what the interface takes, or less if the program wants.
+    /// The MSS that we advertise: what the path is known to take (Linux ipv4_default_advmss), or less if the program
+    /// wants.
     pub(super) fn advertised_mss(
         endpoint: &super::Endpoint,
         sysctls: &crate::sysctl::Sysctls,
         user: Option<u16>,
     ) -> u32 {
         let ip_header = halfopen_fabric::packet::ip_header_len(endpoint.remote.ip()) as u32;
-        let mss = endpoint.interface_mtu.saturating_sub(ip_header + TCP_HEADER);
+        let mss = endpoint.path_mtu.saturating_sub(ip_header + TCP_HEADER);
         let mss = mss.max(sysctls.min_adv_mss).min(u32::from(u16::MAX));
         user.filter(|&user| user > 0).map_or(mss, |user| mss.min(u32::from(user)))
     }

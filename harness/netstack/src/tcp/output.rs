@@ -7,7 +7,8 @@ use halfopen_fabric::packet::TcpSegment;
 
 use super::congestion::INITIAL_WINDOW;
 use super::connection::Connection;
-use super::pmtu::Probe;
+use super::pmtu::{MSS_DEFAULT, Probe};
+use super::sendbuf::{Sent, segments_of};
 use super::timers::Purpose;
 use crate::socket::MtuDiscover;
 
@@ -15,8 +16,18 @@ use crate::socket::MtuDiscover;
 /// sk_buff itself: how the send buffer grows with the congestion window.
 const SEGMENT_OVERHEAD: u64 = 576;
 const SK_BUFF: u64 = 256;
-/// Segments in the smallest bundle that Linux hands down at once (sysctl tcp_min_tso_segs).
-const BUNDLE_SEGMENTS: u32 = 2;
+/// Segments in the smallest bundle that is handed down at once (sysctl net.ipv4.tcp_min_tso_segs).
+const BUNDLE_SEGMENTS_MIN: u32 = 2;
+/// Bytes in the largest bundle (Linux sk_dst_gso_max_size: the legacy 64 KiB less MAX_TCP_HEADER and one).
+const BUNDLE_BYTES_MAX: u64 = 65_536 - 257;
+/// A bundle is about a millisecond's worth at the pacing rate (Linux sk_pacing_shift: 1/1024 s).
+const PACING_SHIFT: u32 = 10;
+/// The pacing rate in hundredths of a window per round trip, in slow start and after (sysctls tcp_pacing_ss_ratio and
+/// tcp_pacing_ca_ratio).
+const PACING_SLOW_START: u64 = 200;
+const PACING_AVOIDANCE: u64 = 120;
+/// On short paths bundles are larger: the most is halved for each 512 us of least RTT (sysctl tcp_tso_rtt_log).
+const BUNDLE_RTT_SHIFT: u32 = 9;
 /// Upward MTU probes need a window of at least this many segments (Linux tcp_mtu_probe).
 const MTU_PROBE_CWND_MIN: u32 = 11;
 
@@ -35,6 +46,8 @@ pub(super) enum Nagle {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Burst {
     All,
+    /// One bundle (Linux tcp_push_one).
+    One,
     /// One segment, whatever the congestion window says: a tail loss probe.
     Probe,
 }
@@ -92,29 +105,27 @@ impl Connection {
                 MtuProbe::Sent => sent = 1,
             }
         }
+        let mss = self.current_mss();
+        let bundle_max = self.bundle_segments_max(mss);
         let mut limited = false;
         while self.queue.has_unsent() {
-            if self.queue.in_flight() >= self.congestion.cwnd && burst == Burst::All {
+            let mut quota = self.window_quota().min(bundle_max);
+            if quota == 0 && burst == Burst::Probe {
+                quota = 1;
+            }
+            if quota == 0 {
                 limited = true;
                 break;
             }
-            let mss = self.current_mss();
-            let unsent = self.queue.unsent_len();
-            let len = unsent.min(mss);
-            let fin = self.queue.fin_waiting && len == unsent;
-            if self.snd.nxt + len as u64 + u64::from(fin) > self.window_end() {
-                sent += u32::from(self.fill_window(now, sent, nagle));
-                break;
-            }
-            if !fin && len == unsent && len < mss && self.must_wait(nagle) {
-                break;
-            }
-            self.send_new(now, len, fin);
-            if len < mss {
+            let Some(len) = self.next_bundle(mss, quota, nagle) else { break };
+            let fin = self.queue.fin_waiting && len == self.queue.unsent_len();
+            self.send_new(now, len, mss, fin);
+            let segments = segments_of(len, mss);
+            if len < segments as usize * mss {
                 self.snd.small_end = self.snd.nxt;
             }
-            sent += 1;
-            if burst == Burst::Probe {
+            sent += segments;
+            if burst != Burst::All {
                 break;
             }
         }
@@ -133,17 +144,73 @@ impl Connection {
         sent
     }
 
-    /// What is left of the peer's window is less than a segment: Linux sends a part if the segment before went out in
-    /// the same bundle (tcp_mss_split_point). Bundles are of two, the least that tcp_tso_autosize makes.
-    fn fill_window(&mut self, now: SimTime, sent: u32, nagle: Nagle) -> bool {
-        let room = self.window_end().saturating_sub(self.snd.nxt) as usize;
-        let begins_bundle = sent.is_multiple_of(BUNDLE_SEGMENTS);
-        if begins_bundle || room == 0 || self.must_wait(nagle) {
-            return false;
+    /// How many segments the congestion window still takes; at most half of it at once (Linux tcp_cwnd_test).
+    fn window_quota(&self) -> u32 {
+        let cwnd = self.congestion.cwnd;
+        cwnd.saturating_sub(self.queue.in_flight()).min((cwnd / 2).max(1))
+    }
+
+    /// How many segments make the largest bundle now: a millisecond's worth, more on a short path (Linux
+    /// tcp_update_pacing_rate, tcp_tso_autosize).
+    pub(super) fn bundle_segments_max(&self, mss: usize) -> u32 {
+        let mut bytes = BUNDLE_BYTES_MAX;
+        if self.rtt.has_sample() {
+            let slow_start = self.congestion.cwnd < self.congestion.ssthresh / 2;
+            let ratio = if slow_start { PACING_SLOW_START } else { PACING_AVOIDANCE };
+            let window = u64::from(self.congestion.cwnd.max(self.queue.packets_out()));
+            // Bytes a second; the RTT is in microseconds.
+            let rate = u64::from(self.size.mss) * window * (1_000_000 / 100) * ratio / self.rtt.srtt().max(1);
+            bytes = rate >> PACING_SHIFT;
+            let shift = self.rtt.min_rtt().unwrap_or(u64::MAX) >> BUNDLE_RTT_SHIFT;
+            if shift < u64::from(u32::BITS) {
+                bytes += BUNDLE_BYTES_MAX >> shift;
+            }
         }
-        self.send_new(now, room, false);
-        self.snd.small_end = self.snd.nxt;
-        true
+        ((bytes.min(BUNDLE_BYTES_MAX) / mss as u64) as u32).max(BUNDLE_SEGMENTS_MIN)
+    }
+
+    /// Up to how many bytes a write fills a buffer (Linux tcp_xmit_size_goal): whole segments, at most half the largest
+    /// window that the peer ever offered.
+    pub(super) fn buffer_goal(&self, mss: usize) -> usize {
+        let half = match self.snd.max_window {
+            0 => BUNDLE_BYTES_MAX,
+            window if window > u64::from(MSS_DEFAULT) => window / 2,
+            window => window,
+        };
+        let most = BUNDLE_BYTES_MAX.min(half) as usize;
+        (most / mss * mss).max(mss)
+    }
+
+    /// Payload of the next bundle of at most `quota` segments; `None` if it has to wait (Linux tcp_snd_wnd_test,
+    /// tcp_nagle_test, tcp_mss_split_point).
+    fn next_bundle(&self, mss: usize, quota: u32, nagle: Nagle) -> Option<usize> {
+        let most = quota as usize * mss;
+        let (mut first, mut more) = self.queue.first_unsent();
+        if more && first < most {
+            // What fits comes over from the next buffer (Linux tcp_grow_skb).
+            first = most.min(self.queue.unsent_len());
+            more = first < self.queue.unsent_len();
+        }
+        let fin = self.queue.fin_waiting && !more;
+        let window = self.window_end().saturating_sub(self.snd.nxt);
+        let needed = if first > mss { mss as u64 } else { first as u64 + u64::from(fin) };
+        if needed > window {
+            return None;
+        }
+        if first <= mss {
+            let waits = !more && !fin && first < mss && self.must_wait(nagle);
+            return (!waits).then_some(first);
+        }
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        if most <= window && more {
+            return Some(most.min(first));
+        }
+        let needed = first.min(window);
+        if most <= needed {
+            return Some(most);
+        }
+        let partial = needed % mss;
+        Some(if partial > 0 && self.must_wait(nagle) { needed - partial } else { needed })
     }
 
     fn must_wait(&self, nagle: Nagle) -> bool {
@@ -157,8 +224,8 @@ impl Connection {
         }
     }
 
-    /// Sends the next `len` unsent bytes as one segment, the FIN with them if it is their turn.
-    pub(super) fn send_new(&mut self, now: SimTime, len: usize, fin: bool) {
+    /// Sends the next `len` unsent bytes in segments of `mss`, the FIN with them if it is their turn.
+    pub(super) fn send_new(&mut self, now: SimTime, len: usize, mss: usize, fin: bool) {
         let payload = self.queue.take_unsent(len);
         if fin {
             self.queue.fin_waiting = false;
@@ -166,30 +233,38 @@ impl Connection {
         let was_idle = self.queue.packets_out() == 0;
         let start = self.snd.nxt;
         self.snd.nxt += len as u64 + u64::from(fin);
-        self.queue.launch(now, start, payload, false, fin);
-        self.send_flight(now, self.queue.packets_out() as usize - 1);
+        self.queue.launch(now, start, payload, mss, false, fin);
+        self.send_flight(now, self.queue.bundles() - 1);
         if was_idle || self.timers.armed() == Some(Purpose::LossProbe) {
             self.rearm_rto(now);
         }
     }
 
-    /// Puts a segment of the flight on the wire, as it stands.
+    /// Puts a bundle of the flight on the wire, segment by segment.
     pub(super) fn send_flight(&mut self, now: SimTime, index: usize) {
-        let sent = self.queue.get(index).expect("a segment in flight").clone();
-        if sent.syn {
+        let Sent { start, mut payload, mss, segments, syn, fin, .. } =
+            self.queue.get(index).expect("a bundle in flight").clone();
+        if syn {
             return self.send_syn(now);
         }
-        let mut flags = TcpFlags::ACK;
-        let is_end = self.queue.unsent_len() == 0 && sent.end() == self.snd.nxt;
-        if !sent.payload.is_empty() && is_end {
-            flags = flags.with(TcpFlags::PSH);
+        let has_data = !payload.is_empty();
+        let end = start + payload.len() as u64 + u64::from(fin);
+        let is_end = self.queue.unsent_len() == 0 && end == self.snd.nxt;
+        let mut at = start;
+        for left in (0..segments).rev() {
+            let part = if left > 0 { payload.split_to(mss) } else { std::mem::take(&mut payload) };
+            let mut flags = TcpFlags::ACK;
+            if left == 0 && has_data && is_end {
+                flags = flags.with(TcpFlags::PSH);
+            }
+            if left == 0 && fin {
+                flags = flags.with(TcpFlags::FIN);
+            }
+            let len = part.len() as u64;
+            let segment = self.segment(now, at, flags, part);
+            self.post(segment);
+            at += len;
         }
-        if sent.fin {
-            flags = flags.with(TcpFlags::FIN);
-        }
-        let has_data = !sent.payload.is_empty();
-        let segment = self.segment(now, sent.start, flags, sent.payload);
-        self.post(segment);
         self.on_ack_sent();
         if has_data {
             self.on_data_sent(now);
@@ -219,6 +294,7 @@ impl Connection {
     /// Any segment but a SYN.
     pub(super) fn segment(&mut self, now: SimTime, start: u64, flags: TcpFlags, payload: Bytes) -> TcpSegment {
         let options = self.segment_options(now);
+        self.leave_quick_mode_if_tight();
         TcpSegment {
             src_port: self.endpoint.local.port(),
             dst_port: self.endpoint.remote.port(),
@@ -331,10 +407,23 @@ impl Connection {
         if self.options.send_buffer.is_some() {
             return;
         }
-        let segment = (u64::from(self.size.mss) + 12 + SEGMENT_OVERHEAD).next_power_of_two() + SK_BUFF;
+        let segment = (u64::from(self.size.clamp.max(self.size.mss)) + SEGMENT_OVERHEAD).next_power_of_two() + SK_BUFF;
         let window = self.congestion.cwnd.max(INITIAL_WINDOW).max(self.recovery.reordering + 1);
         let wanted = (2 * u64::from(window) * segment).min(u64::from(self.sysctls.tcp_wmem[2]));
         self.snd.buffer = self.snd.buffer.max(wanted);
+    }
+
+    /// A program that found the buffer full is told once a third of it is free. Until then the buffer grows with each
+    /// segment from the peer that leaves the congestion window open (Linux tcp_check_space, sk_stream_write_space).
+    pub(super) fn check_space(&mut self, now: SimTime) {
+        if !self.snd.no_space {
+            return;
+        }
+        if self.options.send_buffer.is_none() && self.queue.in_flight() < self.congestion.cwnd {
+            self.grow_send_buffer();
+            self.usage.stamp = now;
+        }
+        self.snd.no_space = !self.is_writable();
     }
 
     /// A larger segment than the path is known to take, made of data that is due anyway (Linux tcp_mtu_probe).
@@ -360,7 +449,7 @@ impl Connection {
             return if self.queue.in_flight() == 0 { MtuProbe::None } else { MtuProbe::Wait };
         }
         let start = self.snd.nxt;
-        self.send_new(now, len, false);
+        self.send_new(now, len, len, false);
         // The probe may be lost for its size: that must not look like congestion, so it is sent out of the window.
         self.congestion.cwnd -= 1;
         self.size.probe = Some(Probe { mtu: self.size.mtu_of(len as u32), start, end: self.snd.nxt });

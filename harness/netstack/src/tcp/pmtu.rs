@@ -25,7 +25,7 @@ pub(super) struct SegmentSize {
     /// Bytes of options in every segment (timestamps).
     option_bytes: u32,
     /// The peer's MSS option, and the program's TCP_MAXSEG.
-    clamp: u32,
+    pub clamp: u32,
     /// The path MTU in use.
     pub path_mtu: u32,
     /// Payload of a full segment now.

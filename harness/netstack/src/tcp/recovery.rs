@@ -89,10 +89,10 @@ impl Recovery {
         matches!(self.phase, Phase::Reducing | Phase::Recovery)
     }
 
-    /// A segment was sent again, at `now`.
-    pub fn note_retransmission(&mut self, now: SimTime) {
+    /// So many segments were sent again, at `now`.
+    pub fn note_retransmission(&mut self, now: SimTime, segments: u32) {
         self.retrans_stamp.get_or_insert(now);
-        self.undo_retrans = self.undo_retrans.max(0) + 1;
+        self.undo_retrans = self.undo_retrans.max(0) + i64::from(segments);
     }
 }
 
@@ -375,7 +375,7 @@ impl Connection {
             self.recovery.duplicate_acks = 0;
             self.queue.sacked_out = 0;
         }
-        for index in 0..self.queue.packets_out() as usize {
+        for index in 0..self.queue.bundles() {
             let sent = self.queue.get(index).expect("within the flight");
             let young = index > 0 && now.since(sent.sent_at).as_micros() < self.rack.rtt;
             if !young {

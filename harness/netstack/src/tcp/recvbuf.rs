@@ -253,7 +253,7 @@ impl Receiver {
         }
         let len = data.len() as u64;
         // By its bytes and not by what they take, so that a small buffer is of use (Linux tcp_can_ingest).
-        if self.memory + len > self.buffer {
+        if self.memory > self.buffer {
             self.make_room();
         }
         let chunk = match self.queue.back_mut() {
@@ -271,19 +271,22 @@ impl Receiver {
         self.queue.push_back(chunk);
     }
 
-    /// Packets take more than the buffer: it grows as far as it may; else the window is cut and the packets are packed
-    /// together (Linux tcp_prune_queue; it drops what does not fit even so).
+    /// Packets take more than the buffer: it grows as far as it may; else the window is cut. What is not full is packed
+    /// together, from the first such packet on (Linux tcp_prune_queue, tcp_clamp_window, tcp_collapse; it drops what does
+    /// not fit even so).
     fn make_room(&mut self) {
         if !self.locked && self.buffer < self.buffer_max {
             self.buffer = self.memory.min(self.buffer_max);
         }
-        if self.memory >= self.buffer {
+        if self.memory > self.buffer {
             self.threshold = self.clamp.min(2 * u64::from(self.advertised_mss));
-            for chunk in &mut self.queue {
-                (chunk.memory, chunk.room) = (chunk.data.len() as u64 * (PAGE + DESCRIPTOR) / (PAGE - AROUND), 0);
-            }
-            self.memory = self.queue.iter().map(|chunk| chunk.memory).sum();
         }
+        let loose = |chunk: &Chunk| self.window_from(chunk.memory) > chunk.data.len() as u64;
+        let Some(first) = self.queue.iter().position(loose) else { return };
+        for chunk in self.queue.iter_mut().skip(first) {
+            (chunk.memory, chunk.room) = (chunk.data.len() as u64 * (PAGE + DESCRIPTOR) / (PAGE - AROUND), 0);
+        }
+        self.memory = self.queue.iter().map(|chunk| chunk.memory).sum();
     }
 
     /// Moves what is now in order out of the reassembly queue. Says whether anything moved.
@@ -369,6 +372,11 @@ impl Receiver {
             false => self.threshold.max(self.wnd.min(self.clamp)),
         };
         self.tuning.space = self.tuning.space.min(self.clamp);
+    }
+
+    /// Whether less than half of the buffer is free.
+    pub fn is_tight(&self) -> bool {
+        self.free_space() < self.full_space().min(self.clamp) / 2
     }
 
     /// What would be offered now (Linux __tcp_select_window, without the rule against shrinking).

@@ -20,6 +20,8 @@ const RACK_PERSIST: u8 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Rack {
     pub transmission: u64,
+    /// Where it ended: of one transmission, what lies below was sent before.
+    pub end: u64,
     /// RTT of that segment in microseconds.
     pub rtt: u64,
     pub advanced: bool,
@@ -33,6 +35,7 @@ impl Default for Rack {
     fn default() -> Rack {
         Rack {
             transmission: 0,
+            end: 0,
             rtt: 0,
             advanced: false,
             window_steps: 1,
@@ -90,17 +93,18 @@ impl Connection {
     }
 
     fn take_sack_block(&mut self, now: SimTime, from: u64, to: u64, seen: &[(u64, u64)], effects: &mut Effects) {
-        let mut index = self.queue.first_from(from);
+        let mut index = self.queue.first_behind(from);
         while let Some(sent) = self.queue.get(index) {
-            if sent.end() > to {
+            if sent.start >= to {
                 break;
             }
             if let Some(&(_, known)) = seen.iter().find(|&&(low, high)| low <= sent.start && sent.end() < high) {
                 // Walked over with an earlier ACK: go on behind it.
-                index = self.queue.first_from(known).saturating_sub(1).max(index + 1);
+                index = self.queue.first_behind(known).saturating_sub(1).max(index + 1);
                 continue;
             }
-            if !sent.sacked {
+            let covered = if sent.sacked { false } else { self.cut_to_sack(index, from, to) };
+            if covered {
                 let sent = self.queue.mark_sacked(index);
                 self.note_sacked(now, &sent, effects);
             }
@@ -108,9 +112,26 @@ impl Connection {
         }
     }
 
+    /// Cuts a bundle where a SACK block begins or ends in it, at the edge of a segment. Says whether the block covers
+    /// what is now at this index (Linux tcp_match_skb_to_sack).
+    fn cut_to_sack(&mut self, index: usize, from: u64, to: u64) -> bool {
+        let sent = self.queue.get(index).expect("an index from the queue");
+        let (start, end, mss) = (sent.start, sent.end(), sent.mss as u64);
+        let begins_before = from <= start;
+        if begins_before && end <= to {
+            return true;
+        }
+        let len = if begins_before { (to - start) / mss * mss } else { (from - start).div_ceil(mss) * mss };
+        if sent.segments > 1 && len > 0 && len < sent.payload.len() as u64 {
+            self.queue.split(index, len as usize, mss as usize);
+            return begins_before;
+        }
+        false
+    }
+
     fn note_sacked(&mut self, now: SimTime, sent: &Sent, effects: &mut Effects) {
         effects.data_sacked = true;
-        effects.delivered += 1;
+        effects.delivered += sent.segments;
         if !sent.ever_retransmitted {
             if sent.start < self.recovery.highest_sacked {
                 let low = effects.reordered_from.unwrap_or(sent.start);
@@ -153,7 +174,7 @@ impl Connection {
                 }
             }
             if !sent.sacked {
-                effects.delivered += 1;
+                effects.delivered += sent.segments;
                 if !self.is_repeated_in_vain(&sent) {
                     self.advance_rack(now, &sent);
                 }
@@ -220,7 +241,8 @@ impl Connection {
         }
         self.rack.advanced = true;
         self.rack.rtt = rtt;
-        self.rack.transmission = self.rack.transmission.max(sent.transmission);
+        (self.rack.transmission, self.rack.end) =
+            (self.rack.transmission, self.rack.end).max((sent.transmission, sent.end()));
     }
 
     /// How long a segment may be overtaken before it counts as lost, in microseconds (Linux tcp_rack_reo_wnd).
@@ -258,7 +280,7 @@ impl Connection {
         let mut skip = 0;
         while let Some(index) = self.queue.oldest_sent(skip) {
             let sent = self.queue.get(index).expect("an index from the queue");
-            if sent.transmission >= self.rack.transmission {
+            if (sent.transmission, sent.end()) >= (self.rack.transmission, self.rack.end) {
                 break;
             }
             let elapsed = now.since(sent.sent_at).as_micros();

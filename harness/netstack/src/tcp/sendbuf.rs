@@ -1,4 +1,8 @@
-//! What the program wrote: first as bytes not yet sent, then as segments in flight with their scoreboard.
+//! What the program wrote, as buffers: first unsent, then in flight with their scoreboard.
+//!
+//! A buffer (Linux sk_buff) is filled by writes up to a bundle of many segments. What is sent at once is cut off its
+//! front and stays together: one bundle is marked, timed and sent again as a whole, until an acknowledgement of a part
+//! or a smaller path cuts it. So memory is counted as Linux counts it, and repetitions are cut where Linux cuts them.
 //!
 //! Positions are 64-bit offsets into the stream (see [`super::space`]), so that `<` means what it says. Walks over the
 //! whole queue happen once for each retransmission timeout; an ACK touches what it acknowledges and no more.
@@ -8,11 +12,19 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::{Bytes, BytesMut};
 use halfopen_core::SimTime;
 
-/// A segment that was sent and is not yet acknowledged.
+/// What a buffer without data takes (Linux SKB_TRUESIZE of a head with room for MAX_TCP_HEADER), in bytes; its data are
+/// counted by the byte.
+pub(super) const BUFFER_OVERHEAD: usize = 832;
+
+/// A bundle of segments that was sent and is not yet acknowledged.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub start: u64,
     pub payload: Bytes,
+    /// Payload of each of its segments but the last (Linux gso_size).
+    pub mss: usize,
+    /// How many segments it is on the wire (Linux tcp_skb_pcount).
+    pub segments: u32,
     pub syn: bool,
     pub fin: bool,
     /// Last (re)transmission.
@@ -31,12 +43,28 @@ impl Sent {
     pub fn end(&self) -> u64 {
         self.start + self.payload.len() as u64 + u64::from(self.syn) + u64::from(self.fin)
     }
+
+    /// Payload of its largest segment (Linux tcp_skb_seglen).
+    pub fn segment_len(&self) -> usize {
+        self.payload.len().min(self.mss)
+    }
+
+    fn cut(&mut self, mss: usize) {
+        self.mss = mss;
+        self.segments = segments_of(self.payload.len(), mss);
+    }
+}
+
+/// Into how many segments so many bytes are cut; what carries no data is one, too.
+pub(super) fn segments_of(len: usize, mss: usize) -> u32 {
+    if len <= mss { 1 } else { len.div_ceil(mss) as u32 }
 }
 
 /// The send queue.
 #[derive(Clone, Default, Debug)]
 pub(super) struct SendQueue {
-    unsent: VecDeque<Bytes>,
+    /// Buffers that were filled and not sent; of the first the front may be.
+    unsent: VecDeque<BytesMut>,
     unsent_len: usize,
     /// A FIN waits behind the unsent bytes.
     pub fin_waiting: bool,
@@ -47,18 +75,45 @@ pub(super) struct SendQueue {
     /// Lost and not yet sent again, by start.
     to_repair: BTreeSet<u64>,
     transmissions: u64,
+    packets_out: u32,
     pub sacked_out: u32,
     pub lost_out: u32,
     pub retrans_out: u32,
-    /// All marks of loss ever made: how many an event added is the difference.
+    /// All marks of loss ever made, in segments: how many an event added is the difference.
     pub lost_total: u64,
 }
 
 impl SendQueue {
-    /// Appends what the program wrote.
-    pub fn push(&mut self, data: Bytes) {
+    /// How much the last unsent buffer still takes if it is filled up to `goal` bytes; 0 if there is none.
+    pub fn tail_room(&self, goal: usize) -> usize {
+        self.unsent.back().map_or(0, |tail| goal.saturating_sub(tail.len()))
+    }
+
+    /// Appends what the program wrote: to the last buffer if that is not filled, else as a new one.
+    pub fn push(&mut self, data: &[u8], goal: usize) {
+        let room = self.tail_room(goal);
         self.unsent_len += data.len();
-        self.unsent.push_back(data);
+        if room == 0 {
+            self.unsent.push_back(BytesMut::from(data));
+            return;
+        }
+        assert!(data.len() <= room, "{} bytes for a room of {room}", data.len());
+        let tail = self.unsent.back_mut().expect("a buffer with room");
+        if tail.capacity() - tail.len() < data.len() {
+            // Twice as much, that small writes are not copied again and again.
+            tail.reserve(data.len().max(tail.len().min(room)));
+        }
+        tail.extend_from_slice(data);
+    }
+
+    /// Whether only one buffer waits to be sent.
+    pub fn is_tail_first(&self) -> bool {
+        self.unsent.len() == 1
+    }
+
+    /// Bytes in the first unsent buffer, and whether there are more buffers.
+    pub fn first_unsent(&self) -> (usize, bool) {
+        (self.unsent.front().map_or(0, BytesMut::len), self.unsent.len() > 1)
     }
 
     pub fn unsent_len(&self) -> usize {
@@ -70,18 +125,29 @@ impl SendQueue {
         self.unsent_len + self.flight_bytes
     }
 
+    /// What all buffers take, in bytes (Linux sk_wmem_queued).
+    pub fn memory(&self) -> usize {
+        self.len() + (self.unsent.len() + self.flight.len()) * BUFFER_OVERHEAD
+    }
+
     /// Whether there is anything to send for the first time, a FIN included.
     pub fn has_unsent(&self) -> bool {
         self.unsent_len > 0 || self.fin_waiting
     }
 
+    /// Segments in flight.
     pub fn packets_out(&self) -> u32 {
-        self.flight.len() as u32
+        self.packets_out
+    }
+
+    /// Bundles in flight: the bound of an index.
+    pub fn bundles(&self) -> usize {
+        self.flight.len()
     }
 
     /// Segments believed to be in the network (RFC 6675's pipe).
     pub fn in_flight(&self) -> u32 {
-        (self.packets_out() + self.retrans_out).saturating_sub(self.sacked_out + self.lost_out)
+        (self.packets_out + self.retrans_out).saturating_sub(self.sacked_out + self.lost_out)
     }
 
     /// Takes the next `len` unsent bytes; without a copy where they lie in one piece.
@@ -93,10 +159,10 @@ impl SendQueue {
         }
         let first = self.unsent.front_mut().expect("unsent bytes");
         if first.len() > len {
-            return first.split_to(len);
+            return first.split_to(len).freeze();
         }
         if first.len() == len {
-            return self.unsent.pop_front().expect("just seen");
+            return self.unsent.pop_front().expect("just seen").freeze();
         }
         let mut gathered = BytesMut::with_capacity(len);
         while gathered.len() < len {
@@ -110,13 +176,16 @@ impl SendQueue {
         gathered.freeze()
     }
 
-    /// Puts a segment in flight.
-    pub fn launch(&mut self, now: SimTime, start: u64, payload: Bytes, syn: bool, fin: bool) {
+    /// Puts a bundle in flight, to be cut into segments of `mss`.
+    pub fn launch(&mut self, now: SimTime, start: u64, payload: Bytes, mss: usize, syn: bool, fin: bool) {
         assert!(self.flight.back().is_none_or(|last| last.end() == start), "flight has no gaps");
         self.flight_bytes += payload.len();
+        let segments = segments_of(payload.len(), mss);
         self.flight.push_back(Sent {
             start,
             payload,
+            mss,
+            segments,
             syn,
             fin,
             sent_at: now,
@@ -126,15 +195,34 @@ impl SendQueue {
             retransmitted: false,
             ever_retransmitted: false,
         });
+        self.packets_out += segments;
         self.stamp(now, self.flight.len() - 1);
     }
 
     fn stamp(&mut self, now: SimTime, index: usize) {
         self.transmissions += 1;
-        let segment = &mut self.flight[index];
-        segment.transmission = self.transmissions;
-        segment.sent_at = now;
-        self.order.push_back((self.transmissions, segment.start));
+        let bundle = &mut self.flight[index];
+        bundle.transmission = self.transmissions;
+        bundle.sent_at = now;
+        self.order.push_back((self.transmissions, bundle.start));
+    }
+
+    // ---- the books: the counters are in segments, the marks on bundles ----
+
+    fn leave(&mut self, index: usize) {
+        let Sent { segments, sacked, lost, retransmitted, .. } = self.flight[index];
+        self.packets_out -= segments;
+        self.sacked_out -= if sacked { segments } else { 0 };
+        self.lost_out -= if lost { segments } else { 0 };
+        self.retrans_out -= if retransmitted { segments } else { 0 };
+    }
+
+    fn enter(&mut self, index: usize) {
+        let Sent { segments, sacked, lost, retransmitted, .. } = self.flight[index];
+        self.packets_out += segments;
+        self.sacked_out += if sacked { segments } else { 0 };
+        self.lost_out += if lost { segments } else { 0 };
+        self.retrans_out += if retransmitted { segments } else { 0 };
     }
 
     pub fn get(&self, index: usize) -> Option<&Sent> {
@@ -149,55 +237,55 @@ impl SendQueue {
         self.flight.back()
     }
 
-    /// Index of the segment that starts here.
+    /// Index of the bundle that starts here.
     pub fn find(&self, start: u64) -> Option<usize> {
-        self.flight.binary_search_by_key(&start, |segment| segment.start).ok()
+        self.flight.binary_search_by_key(&start, |bundle| bundle.start).ok()
     }
 
-    /// Index of the first segment that starts at `position` or later.
-    pub fn first_from(&self, position: u64) -> usize {
-        self.flight.partition_point(|segment| segment.start < position)
+    /// Index of the first bundle that ends behind `position`.
+    pub fn first_behind(&self, position: u64) -> usize {
+        self.flight.partition_point(|bundle| bundle.end() <= position)
     }
 
-    /// The lost segment to send again first.
+    /// The lost bundle to send again first.
     pub fn next_to_repair(&self) -> Option<u64> {
         self.to_repair.first().copied()
     }
 
-    /// Marks a segment lost; a retransmission of it, if in flight, too.
+    /// Marks a bundle lost; a retransmission of it, if in flight, too.
     pub fn mark_lost(&mut self, index: usize) {
-        let segment = &mut self.flight[index];
-        if segment.sacked {
+        let bundle = &mut self.flight[index];
+        if bundle.sacked {
             return;
         }
-        if segment.retransmitted {
-            segment.retransmitted = false;
-            self.retrans_out -= 1;
+        if bundle.retransmitted {
+            bundle.retransmitted = false;
+            self.retrans_out -= bundle.segments;
         }
-        if !segment.lost {
-            segment.lost = true;
-            self.lost_out += 1;
+        if !bundle.lost {
+            bundle.lost = true;
+            self.lost_out += bundle.segments;
         }
-        if self.to_repair.insert(segment.start) {
-            self.lost_total += 1;
+        if self.to_repair.insert(bundle.start) {
+            self.lost_total += u64::from(bundle.segments);
         }
     }
 
-    /// Marks a segment received out of order. Gives the segment as it was before.
+    /// Marks a bundle received out of order. Gives the bundle as it was before.
     pub fn mark_sacked(&mut self, index: usize) -> Sent {
-        let segment = &mut self.flight[index];
-        assert!(!segment.sacked, "sacked twice");
-        let before = segment.clone();
-        segment.sacked = true;
-        self.sacked_out += 1;
+        let bundle = &mut self.flight[index];
+        assert!(!bundle.sacked, "sacked twice");
+        let before = bundle.clone();
+        bundle.sacked = true;
+        self.sacked_out += bundle.segments;
         self.clear_marks(index);
         before
     }
 
     /// The receiver took a SACK back: nothing is known to have arrived.
     pub fn forget_sacks(&mut self) {
-        for segment in &mut self.flight {
-            segment.sacked = false;
+        for bundle in &mut self.flight {
+            bundle.sacked = false;
         }
         self.sacked_out = 0;
     }
@@ -206,74 +294,76 @@ impl SendQueue {
     pub fn unmark_lost(&mut self) {
         self.to_repair.clear();
         if self.lost_out > 0 {
-            for segment in &mut self.flight {
-                segment.lost = false;
+            for bundle in &mut self.flight {
+                bundle.lost = false;
             }
         }
         self.lost_out = 0;
     }
 
     fn clear_marks(&mut self, index: usize) {
-        let segment = &mut self.flight[index];
-        if segment.lost {
-            segment.lost = false;
-            self.lost_out -= 1;
-            self.to_repair.remove(&segment.start);
+        let bundle = &mut self.flight[index];
+        if bundle.lost {
+            bundle.lost = false;
+            self.lost_out -= bundle.segments;
+            self.to_repair.remove(&bundle.start);
         }
-        if segment.retransmitted {
-            segment.retransmitted = false;
-            self.retrans_out -= 1;
+        if bundle.retransmitted {
+            bundle.retransmitted = false;
+            self.retrans_out -= bundle.segments;
         }
     }
 
-    /// A segment went out again. `counts` is false for a tail loss probe, which recovery does not see.
+    /// A bundle went out again. `counts` is false for a tail loss probe, which recovery does not see.
     pub fn mark_retransmitted(&mut self, now: SimTime, index: usize, counts: bool) {
         self.stamp(now, index);
-        let segment = &mut self.flight[index];
-        segment.ever_retransmitted = true;
-        self.to_repair.remove(&segment.start);
-        if counts && !segment.retransmitted {
-            segment.retransmitted = true;
-            self.retrans_out += 1;
+        let bundle = &mut self.flight[index];
+        bundle.ever_retransmitted = true;
+        self.to_repair.remove(&bundle.start);
+        if counts && !bundle.retransmitted {
+            bundle.retransmitted = true;
+            self.retrans_out += bundle.segments;
         }
     }
 
-    /// Takes the first segment if `una` covers it whole; cuts what it covers of the first otherwise.
+    /// Takes the first bundle if `una` covers it whole, and of the last that it covers in part the segments that it
+    /// covers whole.
     pub fn pop_acked(&mut self, una: u64) -> Option<Sent> {
         let head = self.flight.front()?;
         if head.end() <= una {
-            self.clear_marks(0);
-            let segment = self.flight.pop_front().expect("just seen");
-            if segment.sacked {
-                self.sacked_out -= 1;
-            }
-            self.flight_bytes -= segment.payload.len();
-            return Some(segment);
+            self.leave(0);
+            let bundle = self.flight.pop_front().expect("just seen");
+            self.to_repair.remove(&bundle.start);
+            self.flight_bytes -= bundle.payload.len();
+            return Some(bundle);
         }
-        if head.start < una {
-            self.trim_head(una);
-        }
+        let acked = if head.start < una { self.trim_head(una) } else { None };
         self.prune(una);
-        None
+        acked
     }
 
-    fn trim_head(&mut self, una: u64) {
+    /// Cuts off what `una` covers of the first bundle (Linux tcp_tso_acked).
+    fn trim_head(&mut self, una: u64) -> Option<Sent> {
+        self.leave(0);
         let head = &mut self.flight[0];
-        let cut = (una - head.start) as usize;
-        let was = head.start;
-        head.payload = head.payload.slice(cut.min(head.payload.len())..);
+        let mut acked = head.clone();
+        let cut = ((una - head.start) as usize).min(head.payload.len());
+        acked.payload = head.payload.split_to(cut);
+        acked.fin = false;
         head.start = una;
+        head.syn = false;
+        head.cut(head.mss);
+        acked.segments -= head.segments;
         self.flight_bytes -= cut;
-        let transmission = head.transmission;
-        if self.to_repair.remove(&was) {
+        let known = (head.transmission, acked.start);
+        self.enter(0);
+        if self.to_repair.remove(&acked.start) {
             self.to_repair.insert(una);
         }
-        for entry in &mut self.order {
-            if entry.0 == transmission {
-                entry.1 = una;
-                break;
-            }
+        if let Ok(index) = self.order.binary_search(&known) {
+            self.order[index].1 = una;
         }
+        (acked.segments > 0).then_some(acked)
     }
 
     fn prune(&mut self, una: u64) {
@@ -282,14 +372,14 @@ impl SendQueue {
         }
     }
 
-    /// The segment that was sent longest ago of those neither delivered nor lost, from the `skip`th valid entry of the
+    /// The bundle that was sent longest ago of those neither delivered nor lost, from the `skip`th valid entry of the
     /// order of sending on. Drops entries that are out of date while it looks.
     pub fn oldest_sent(&mut self, skip: usize) -> Option<usize> {
         while let Some(&(transmission, start)) = self.order.get(skip) {
             let valid = self.find(start).filter(|&index| {
-                let segment = &self.flight[index];
-                let outstanding = !segment.lost || segment.retransmitted;
-                segment.transmission == transmission && !segment.sacked && outstanding
+                let bundle = &self.flight[index];
+                let outstanding = !bundle.lost || bundle.retransmitted;
+                bundle.transmission == transmission && !bundle.sacked && outstanding
             });
             if valid.is_some() {
                 return valid;
@@ -299,34 +389,48 @@ impl SendQueue {
         None
     }
 
-    /// Cuts a segment in two after `len` bytes of payload; both halves keep its marks.
-    pub fn split(&mut self, index: usize, len: usize) {
-        let segment = &mut self.flight[index];
-        assert!(len > 0 && len < segment.payload.len(), "split inside the payload");
-        let mut second = segment.clone();
-        second.payload = segment.payload.split_off(len);
-        second.start = segment.start + len as u64;
+    /// Cuts a bundle in two after `len` bytes of payload, both into segments of `mss`; both keep its marks.
+    pub fn split(&mut self, index: usize, len: usize, mss: usize) {
+        self.leave(index);
+        let first = &mut self.flight[index];
+        assert!(len > 0 && len < first.payload.len(), "split inside the payload");
+        let mut second = first.clone();
+        second.payload = first.payload.split_off(len);
+        second.start = first.start + len as u64;
         second.syn = false;
-        segment.fin = false;
-        let segment = segment.clone();
-        self.sacked_out += u32::from(second.sacked);
-        self.lost_out += u32::from(second.lost);
-        self.retrans_out += u32::from(second.retransmitted);
-        if self.to_repair.contains(&segment.start) {
+        first.fin = false;
+        first.cut(mss);
+        second.cut(mss);
+        if self.to_repair.contains(&first.start) {
             self.to_repair.insert(second.start);
         }
+        let order = ((first.transmission, first.start), (second.transmission, second.start));
+        if let Ok(known) = self.order.binary_search(&order.0) {
+            self.order.insert(known + 1, order.1);
+        }
         self.flight.insert(index + 1, second);
+        self.enter(index);
+        self.enter(index + 1);
+    }
+
+    /// Cuts a bundle that is about to be sent again into segments of `mss`.
+    pub fn recut(&mut self, index: usize, mss: usize) {
+        self.leave(index);
+        self.flight[index].cut(mss);
+        self.enter(index);
     }
 
     /// Joins the segment after this one to it, if both are to be sent again, plain data and small enough
-    /// (Linux `tcp_retrans_try_collapse`). Says whether it did.
+    /// (Linux tcp_retrans_try_collapse). Says whether it did.
     pub fn join_next(&mut self, index: usize, len_max: usize) -> bool {
         let (Some(first), Some(next)) = (self.flight.get(index), self.flight.get(index + 1)) else { return false };
         let fits = first.payload.len() + next.payload.len() <= len_max;
-        if first.syn || first.fin || first.sacked || next.sacked || !fits {
+        let single = first.segments == 1 && next.segments == 1;
+        if first.syn || first.fin || first.sacked || next.sacked || !single || !fits {
             return false;
         }
         self.clear_marks(index + 1);
+        self.leave(index + 1);
         let next = self.flight.remove(index + 1).expect("just seen");
         let first = &mut self.flight[index];
         if !next.payload.is_empty() {
@@ -348,11 +452,15 @@ impl SendQueue {
     /// Checks the books: the counters are what the marks say. For tests.
     #[cfg(test)]
     pub fn check(&self) {
-        let count = |mark: fn(&Sent) -> bool| self.flight.iter().filter(|segment| mark(segment)).count() as u32;
+        let count = |mark: fn(&Sent) -> bool| {
+            self.flight.iter().filter(|bundle| mark(bundle)).map(|bundle| bundle.segments).sum::<u32>()
+        };
+        assert_eq!(self.packets_out, count(|_| true));
+        assert_eq!(self.sacked_out, count(|s| s.sacked));
         assert_eq!(self.lost_out, count(|s| s.lost));
         assert_eq!(self.retrans_out, count(|s| s.retransmitted));
         assert_eq!(self.flight_bytes, self.flight.iter().map(|s| s.payload.len()).sum::<usize>());
-        assert_eq!(self.unsent_len, self.unsent.iter().map(Bytes::len).sum::<usize>());
+        assert_eq!(self.unsent_len, self.unsent.iter().map(BytesMut::len).sum::<usize>());
         for start in &self.to_repair {
             assert!(self.find(*start).is_some_and(|index| self.flight[index].lost), "{start} is to be repaired");
         }
@@ -363,13 +471,15 @@ impl SendQueue {
 mod tests {
     use super::*;
 
+    const MSS: usize = 100;
+
     fn flight(sizes: &[usize]) -> SendQueue {
         let mut queue = SendQueue::default();
         let mut at = 0;
         for &size in sizes {
-            queue.push(Bytes::from(vec![7; size]));
+            queue.push(&vec![7; size], size);
             let payload = queue.take_unsent(size);
-            queue.launch(SimTime::ZERO, at, payload, false, false);
+            queue.launch(SimTime::ZERO, at, payload, MSS, false, false);
             at += size as u64;
         }
         queue
@@ -384,7 +494,7 @@ mod tests {
         queue.mark_retransmitted(SimTime::ZERO, 0, true);
         queue.check();
         assert_eq!((queue.in_flight(), queue.next_to_repair()), (2, Some(100)));
-        queue.split(1, 40);
+        queue.split(1, 40, MSS);
         queue.check();
         assert_eq!((queue.packets_out(), queue.lost_out), (5, 3));
         assert!(queue.join_next(1, 100));
@@ -399,13 +509,48 @@ mod tests {
     }
 
     #[test]
-    fn unsent_bytes_are_gathered_across_writes() {
+    fn bundles_count_by_the_segment() {
+        let mut queue = flight(&[250, 200]);
+        assert_eq!((queue.packets_out(), queue.bundles(), queue.memory()), (5, 2, 450 + 2 * BUFFER_OVERHEAD));
+        queue.mark_lost(0);
+        queue.check();
+        assert_eq!((queue.lost_out, queue.lost_total), (3, 3));
+        // Half of the second arrived: it is cut, and both halves are found in the order of sending.
+        queue.split(1, 100, MSS);
+        queue.mark_sacked(2);
+        queue.check();
+        assert_eq!((queue.packets_out(), queue.sacked_out, queue.in_flight()), (5, 1, 1));
+        assert_eq!(queue.oldest_sent(0), Some(1));
+        // A part of the first is acknowledged: one segment whole, half of the second.
+        let acked = queue.pop_acked(150).map(|acked| (acked.start, acked.end(), acked.segments));
+        assert_eq!(acked, Some((0, 150, 2)));
+        queue.check();
+        assert_eq!((queue.packets_out(), queue.lost_out, queue.next_to_repair()), (3, 1, Some(150)));
+        // A smaller path: three segments of what was one.
+        queue.recut(0, 40);
+        queue.check();
+        assert_eq!(queue.lost_out, 3);
+    }
+
+    #[test]
+    fn unsent_bytes_are_gathered_across_buffers() {
         let mut queue = SendQueue::default();
-        for write in [&b"abc"[..], b"de", b"fghij"] {
-            queue.push(Bytes::copy_from_slice(write));
+        for buffer in [&b"abc"[..], b"de", b"fghij"] {
+            queue.push(buffer, 1);
         }
         assert_eq!(queue.take_unsent(6), &b"abcdef"[..]);
         assert_eq!(queue.take_unsent(4), &b"ghij"[..]);
         assert_eq!(queue.unsent_len(), 0);
+    }
+
+    #[test]
+    fn a_buffer_is_filled_before_the_next_is_begun() {
+        let mut queue = SendQueue::default();
+        queue.push(b"abc", 5);
+        assert_eq!(queue.tail_room(5), 2);
+        queue.push(b"de", 5);
+        queue.push(b"f", 5);
+        assert_eq!((queue.first_unsent(), queue.memory()), ((5, true), 6 + 2 * BUFFER_OVERHEAD));
+        queue.check();
     }
 }

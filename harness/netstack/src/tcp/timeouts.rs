@@ -73,7 +73,7 @@ impl Connection {
             self.recovery.retrans_stamp = None;
         }
         let start = self.snd.una;
-        self.retransmit(now, start, RetransmitKind::Timeout);
+        self.retransmit(now, start, 1, RetransmitKind::Timeout);
         let mut linear = false;
         if self.state == TcpState::SynSent {
             self.retry.syn_timeouts += 1;
@@ -205,13 +205,13 @@ impl Connection {
         let mut from = start;
         if len > mss {
             // Only the last segment's worth of it.
-            let index = self.queue.packets_out() as usize - 1;
+            let index = self.queue.bundles() - 1;
             let first = (len - 1) / mss * mss;
-            self.queue.split(index, first);
+            self.queue.split(index, first, mss);
             from = start + first as u64;
         }
         self.recovery.probe_repeats = true;
-        self.retransmit(now, from, RetransmitKind::TailLossProbe)
+        self.retransmit(now, from, 1, RetransmitKind::TailLossProbe) > 0
     }
 
     // ---- zero-window probes ----
@@ -287,10 +287,11 @@ impl Connection {
     fn wake_peer(&mut self, now: SimTime, kind: ProbeKind) {
         let room = self.window_end().saturating_sub(self.snd.nxt) as usize;
         if self.queue.has_unsent() && room > 0 {
-            let len = self.queue.unsent_len().min(self.current_mss()).min(room);
+            let mss = self.current_mss();
+            let len = self.queue.unsent_len().min(mss).min(room);
             let fin = self.queue.fin_waiting && len == self.queue.unsent_len() && len < room;
             if len > 0 || fin {
-                return self.send_new(now, len, fin);
+                return self.send_new(now, len, mss, fin);
             }
         }
         self.log_probe(kind);

@@ -141,7 +141,6 @@ impl Setup {
             iss: SeqNum(iss),
             timestamp_offset: number * 1_000_000,
             path_mtu: self.mtu,
-            interface_mtu: self.mtu,
         };
         let (here, there) = (address(1, 40_000), address(2, 5_000));
         let client =

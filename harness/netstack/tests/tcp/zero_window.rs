@@ -16,9 +16,9 @@ fn fill_window(setup: Setup) -> (Net, SimTime) {
         net.run_for(SimDuration::ZERO);
     }
     assert!(sent > 16_000);
-    // What is left of the window is less than a segment: it is filled by the first probe.
+    // The last bundle fills what is left of the window with a part of a segment.
     net.run_for(ms(400));
-    let shut = net.seen.iter().rfind(|seen| seen.from == Server && seen.segment.window == 0);
+    let shut = net.seen.iter().find(|seen| seen.from == Server && seen.segment.window == 0);
     let at = shut.unwrap_or_else(|| panic!("the window did not shut:\n{}", net.trace(SimTime::ZERO))).at;
     (net, at)
 }
