@@ -324,12 +324,19 @@ impl Fabric {
         let passage = Passage { ends: flight.ends, route, direction, first_link: !flight.met_link };
         let judgement = self.link(index).judge(now, &flight.packet, &passage);
         let (mtu, icmp) = judgement.mtu;
+        if let (None, Some(code)) = (judgement.lost_early, judgement.unreachable) {
+            return self.refuse(now, flight, index, DropReason::Fault, icmp, IcmpError::Unreachable { code });
+        }
         let too_big = flight.packet.wire_len() > mtu as usize;
         if judgement.lost_early.is_some() || !too_big {
             return self.carry(now, flight, index, behind, judgement);
         }
         if flight.packet.dont_fragment || flight.packet.src.is_ipv6() {
-            return self.too_big(now, flight, index, mtu, icmp);
+            let reason = match icmp {
+                IcmpPolicy::Allowed => DropReason::TooBig,
+                IcmpPolicy::Blocked => DropReason::TooBigSilent,
+            };
+            return self.refuse(now, flight, index, reason, icmp, IcmpError::TooBig { mtu });
         }
         for (piece, packet) in reassembly::split(flight.packet.clone(), mtu).into_iter().enumerate() {
             let flight = Flight { packet, inside: None, ..flight };
@@ -341,13 +348,17 @@ impl Fabric {
         }
     }
 
-    /// The packet does not fit, and may not be cut.
-    fn too_big(&mut self, now: SimTime, flight: Flight, index: usize, mtu: u32, icmp: IcmpPolicy) {
+    /// The router before a link does not let the packet onto it, and says so where it may.
+    fn refuse(
+        &mut self,
+        now: SimTime,
+        flight: Flight,
+        index: usize,
+        reason: DropReason,
+        icmp: IcmpPolicy,
+        error: IcmpError,
+    ) {
         let Place::OnRoute { direction, .. } = flight.place else { return };
-        let reason = match icmp {
-            IcmpPolicy::Allowed => DropReason::TooBig,
-            IcmpPolicy::Blocked => DropReason::TooBigSilent,
-        };
         let link = self.link(index);
         link.count_offered(direction);
         link.count_dropped(direction, reason);
@@ -355,7 +366,7 @@ impl Fabric {
         self.tell_drop(Some(index), Some(direction), reason, &flight.packet);
         if icmp == IcmpPolicy::Allowed {
             let router = self.topology.elements[index].router(flight.packet.src.is_ipv6());
-            if let Some(error) = answer::icmp_error(router, &flight.packet, IcmpError::TooBig { mtu }) {
+            if let Some(error) = answer::icmp_error(router, &flight.packet, error) {
                 self.answer(back, now, &flight, error);
             }
         }

@@ -65,6 +65,10 @@ pub enum FaultKind {
     /// Larger packets no longer fit. `icmp` says whether the sender is told. Never less than
     /// [`MTU_MIN`](crate::config::MTU_MIN).
     Mtu { mtu: u32, icmp: IcmpPolicy },
+    /// A router knows no way on, or forbids it: every packet is dropped, and its sender told so at once with this code
+    /// of ICMP "destination unreachable" (RFC 792, RFC 1812 section 5.2.7: 0 network, 1 host, 13 prohibited, ...), for
+    /// IPv6 with the one of the same meaning ([`IcmpError::Unreachable`](crate::packet::IcmpError::Unreachable)).
+    Unreachable { code: u8 },
     /// The path changes: nothing passes for `gap`, then everything takes `latency` (where it took a link's own
     /// before). Packets under way stay on the old path, and may be overtaken.
     RouteChange { latency: Delay, gap: SimDuration },

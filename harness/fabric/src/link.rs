@@ -90,6 +90,8 @@ pub(crate) struct Judgement {
     pub lost_late: Option<DropReason>,
     /// The largest packet that fits, and whether the sender of a larger one is told.
     pub mtu: (u32, IcmpPolicy),
+    /// A router sends it back with this ICMP code.
+    pub unreachable: Option<u8>,
     pub duplicated: bool,
     pub corrupted: bool,
     /// How long the line takes, beyond queueing.
@@ -281,6 +283,7 @@ impl Lane {
             lost_early: None,
             lost_late,
             mtu: (config.mtu, config.icmp),
+            unreachable: None,
             duplicated: chance(&mut self.luck.duplicate, config.duplicate),
             corrupted: chance(&mut self.luck.corrupt, config.corrupt),
             latency,
@@ -379,6 +382,7 @@ impl Strike {
                     judgement.mtu = (mtu, icmp);
                 }
             }
+            FaultKind::Unreachable { code } => judgement.unreachable = Some(code),
             FaultKind::RouteChange { gap, .. } => {
                 judgement.latency = self.draw_latency();
                 judgement.detour = Some(index);

@@ -134,6 +134,7 @@ const fn is_of_boxes(kind: &FaultKind) -> bool {
         | FaultKind::Reorder { .. }
         | FaultKind::Corrupt { .. }
         | FaultKind::Mtu { .. }
+        | FaultKind::Unreachable { .. }
         | FaultKind::RouteChange { .. } => false,
     }
 }

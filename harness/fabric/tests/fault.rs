@@ -157,6 +157,23 @@ fn an_mtu_fault_tells_the_sender_if_it_may() {
 }
 
 #[test]
+fn an_unreachable_place_is_told_with_its_code_where_icmp_is_allowed() {
+    for (icmp, told) in [(IcmpPolicy::Allowed, 1), (IcmpPolicy::Blocked, 0)] {
+        let mut net = one_link(LinkConfig { icmp, ..LinkConfig::default() });
+        net.apply(0, &everywhere(FaultKind::Unreachable { code: 13 }));
+        let heard = net.exchange(numbered(0, 1000));
+        assert_eq!(heard.len(), told);
+        if let Some(heard) = heard.first() {
+            let Body::Icmp(IcmpMessage::Error { error, .. }) = heard.packet.body else { panic!() };
+            assert_eq!(error, IcmpError::Unreachable { code: 13 });
+        }
+        assert_eq!(net.forward_books(), books(1, 0, &[(DropReason::Fault, 1)]));
+        net.lift(0);
+        assert_eq!(net.exchange(numbered(1, 1000)).len(), 1, "it is reached again");
+    }
+}
+
+#[test]
 fn a_changed_route_has_a_gap_and_another_latency() {
     let mut net = one_link(LinkConfig { latency: Delay::Fixed(ms(50)), ..LinkConfig::default() });
     net.send(numbered(0, 100));

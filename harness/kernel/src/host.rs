@@ -9,7 +9,7 @@ use halfopen_core::{Event, HostId, SimTime, Stream};
 use halfopen_fabric::packet::Packet;
 use halfopen_netstack::Netstack;
 use halfopen_netstack::socket::SocketId;
-use halfopen_netstack::stack::StackConfig;
+use halfopen_netstack::stack::{SilentLink, StackConfig};
 
 use crate::Kernel;
 use crate::config::{HostConfig, ResolverConfig};
@@ -59,6 +59,7 @@ pub(crate) struct Host {
     power: Power,
     /// How often it lost its power: each time gives its stack other random numbers.
     power_losses: u64,
+    silent: Option<SilentLink>,
     started_before: bool,
     /// Whether it stands in the list of hosts to pump.
     dirty: bool,
@@ -92,11 +93,19 @@ impl Kernel {
             unsupported: BTreeSet::new(),
             power: Power::Off,
             power_losses: 0,
+            silent: None,
             started_before: false,
             dirty: false,
             config,
         });
         host
+    }
+
+    /// Tells of a part of a host's own link at which nobody answers ARP; before the host starts.
+    pub fn set_silent_link(&mut self, host: HostId, silent: SilentLink) {
+        let entry = &mut self.hosts[host.index()];
+        entry.silent = Some(silent);
+        entry.netstack.set_silent_link(silent);
     }
 
     fn new_stack(&self, host: HostId, config: &HostConfig, power_losses: u64) -> Netstack {
@@ -190,7 +199,10 @@ impl Kernel {
             self.timeline.cancel(timer);
         }
         let entry = &self.hosts[host.index()];
-        let netstack = self.new_stack(host, &entry.config, entry.power_losses);
+        let mut netstack = self.new_stack(host, &entry.config, entry.power_losses);
+        if let Some(silent) = entry.silent {
+            netstack.set_silent_link(silent);
+        }
         self.hosts[host.index()].netstack = netstack;
     }
 

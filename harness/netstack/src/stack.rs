@@ -6,10 +6,10 @@
 //! it, until each says `None`.
 //!
 //! Suggested reading order: `table` (what a socket is), `flows` (what a connection is besides its state machine),
-//! `demux` (which segment belongs to which), `calls`, `listener`, `udp`, `ip`, `icmp`, `pmtu`.
+//! `demux` (which segment belongs to which), `calls`, `listener`, `udp`, `ip`, `icmp`, `pmtu`, `neighbour`.
 //!
 //! Left out: SYN cookies (half-open connections keep their state instead), multicast, IP options, routing tables (a host
-//! has one interface, and every address of a family that it has is reachable), neighbour discovery.
+//! has one interface, and every address of a family that it has is reachable), neighbours that answer and are lost later.
 //!
 //! **Invariant:** no call and no packet sweeps over sockets or connections: each touches those that it concerns, and
 //! timers stand in one ordered set. **Invariant:** what a host sends to itself goes through a queue and is received in
@@ -22,6 +22,7 @@ mod flows;
 mod icmp;
 mod ip;
 mod listener;
+mod neighbour;
 mod pmtu;
 mod ports;
 mod secrets;
@@ -39,6 +40,7 @@ use halfopen_fabric::reassembly::Reassembler;
 
 use self::flows::{FlowId, Flows};
 use self::listener::Listeners;
+use self::neighbour::Neighbours;
 use self::pmtu::PathMtus;
 use self::ports::Ports;
 use self::secrets::Secrets;
@@ -49,6 +51,8 @@ use crate::readiness::Readiness;
 use crate::socket::{Family, Kind, Shutdown, SocketId, SocketOptions};
 use crate::sysctl::Sysctls;
 use crate::tcp::TcpInfo;
+
+pub use self::neighbour::SilentLink;
 
 /// What a host's stack is told at its birth.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ pub struct StackConfig {
 enum Timer {
     Flow(FlowId),
     PathMtu(IpAddr),
+    Neighbour(IpAddr),
 }
 
 /// One host's IP stack: all its sockets, and no thread of its own.
@@ -90,6 +95,7 @@ pub struct Netstack {
     flows: Flows,
     timers: BTreeSet<(SimTime, Timer)>,
     path_mtus: PathMtus,
+    neighbours: Neighbours,
     reassembly: Reassembler,
     icmp_limit: icmp::RateLimit,
     packet_id: u32,
@@ -122,6 +128,7 @@ impl Netstack {
             flows: Flows::default(),
             timers: BTreeSet::new(),
             path_mtus: PathMtus::default(),
+            neighbours: Neighbours::default(),
             reassembly: Reassembler::default(),
             icmp_limit: icmp::RateLimit::default(),
             packet_id: 0,
@@ -152,6 +159,7 @@ impl Netstack {
                     self.with_flow(now, id, |connection| connection.on_timer(now));
                 }
                 Timer::PathMtu(remote) => self.forget_path_mtu(now, remote),
+                Timer::Neighbour(neighbour) => self.give_up_neighbour(now, neighbour),
             }
         }
         if self.reassembly.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -330,13 +338,14 @@ impl Netstack {
         self.with_flow(now, flow, |connection| connection.set_options(now, &options));
     }
 
-    /// SO_ERROR: takes the waiting error.
+    /// SO_ERROR: takes the waiting error, or the soft one that an ICMP error left.
     pub fn take_error(&mut self, socket: SocketId) -> Option<Errno> {
         match &mut self.socket_mut(socket).role {
             Role::Udp(udp) => udp.take_error(),
             Role::Tcp(TcpRole::Stream { flow, .. }) => {
                 let flow = *flow;
-                self.flows.get_mut(flow).connection.take_error()
+                let connection = &mut self.flows.get_mut(flow).connection;
+                connection.take_error().or_else(|| connection.take_soft_error())
             }
             Role::Tcp(_) => None,
         }
@@ -344,13 +353,16 @@ impl Netstack {
 
     /// What poll would say now.
     pub fn readiness(&self, socket: SocketId) -> Readiness {
-        match &self.socket_ref(socket).role {
+        let record = self.socket_ref(socket);
+        let queued = if record.icmp_queued { Readiness::ERR } else { Readiness::NONE };
+        let ready = match &record.role {
             Role::Udp(udp) => udp.readiness(),
             Role::Tcp(TcpRole::Stream { flow, .. }) => self.flows.get(*flow).connection.readiness(),
             Role::Tcp(TcpRole::Listening(listener)) if listener.accept_queue.is_empty() => Readiness::NONE,
             Role::Tcp(TcpRole::Listening(_)) => Readiness::IN,
             Role::Tcp(TcpRole::Idle) => Readiness::OUT.with(Readiness::HUP),
-        }
+        };
+        ready.with(queued)
     }
 
     /// getsockname: the wildcard and port 0 where it has none yet.
@@ -435,6 +447,7 @@ impl Netstack {
         self.flows.clear();
         self.timers.clear();
         self.path_mtus.clear();
+        self.neighbours.clear();
         self.reassembly = Reassembler::default();
         self.icmp_limit = icmp::RateLimit::default();
         self.outbox.clear();
@@ -453,6 +466,11 @@ impl Netstack {
                 self.with_flow(now, id, |connection| connection.reset_both(now));
             }
         }
+    }
+
+    /// Tells of a part of the host's own link at which nobody answers.
+    pub fn set_silent_link(&mut self, silent: SilentLink) {
+        self.neighbours.silent = Some(silent);
     }
 
     /// Changes the host's settings; what exists keeps what it copied at its birth.

@@ -1,4 +1,5 @@
-//! Two stacks on a scripted wire: ports, datagrams, ICMP, connecting, listening, loopback, path MTUs, resets.
+//! Two stacks on a scripted wire: ports, datagrams, ICMP, connecting, listening, loopback, path MTUs, resets,
+//! neighbours that nobody is.
 
 mod common;
 #[path = "stack/connect.rs"]
@@ -9,6 +10,8 @@ mod hostile;
 mod listen;
 #[path = "stack/loopback.rs"]
 mod loopback;
+#[path = "stack/neighbour.rs"]
+mod neighbour;
 #[path = "stack/path_mtu.rs"]
 mod path_mtu;
 #[path = "stack/ports.rs"]

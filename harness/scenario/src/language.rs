@@ -318,6 +318,10 @@ fault_kinds! {
         BETWEEN, ON_ELEMENT, DIRECTION, FOR, required("mtu", MTU, "the largest packet in bytes"),
         key("icmp", Choice(&["allowed", "blocked"]), "whether the sender is told (default allowed)"),
     ];
+    UNREACHABLE "unreachable" "an unreachability" "a router sends packets back to where they came from" [
+        BETWEEN, ON_ELEMENT, DIRECTION, FOR,
+        key("says", Choice(&["network", "host", "port", "prohibited"]), "what the router finds (default host)"),
+    ];
     ROUTE_CHANGE "route" "a change of route" "packets take another path" [
         BETWEEN, ON_ELEMENT, DIRECTION, FOR, required("latency", Distribution, "of the new path"),
         key("gap", Duration, "nothing passes for so long first (default 0s)"),

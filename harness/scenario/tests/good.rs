@@ -255,6 +255,7 @@ faults:
   - { when: transfer.progress >= 50%, blip: {}, for: 1s }
   - { every: 4m, blip: {}, for: 1s }
   - { at: 30s, every: 1m, times: 3, blip: {}, for: 1s }
+  - { at: 1s, unreachable: { between: [app, db], says: prohibited } }
 expect:
   - app-2.ops.failed <= 0 after late
   - app.errors.connect-timeout < 3 during blip
@@ -301,8 +302,9 @@ expect:
     FaultPlan { id: FaultId(28), name: "blip", kind: Net(NetFault { scope: Scope { target: Everything, direction: None }, kind: Loss { share: Ratio(1000000000) } }), when: Trigger { counter: "transfer.progress", at_least: 50, after: SimDuration(0) }, drawn_from: None, duration: Some(SimDuration(1000000000)) }
     FaultPlan { id: FaultId(29), name: "blip", kind: Net(NetFault { scope: Scope { target: Everything, direction: None }, kind: Loss { share: Ratio(1000000000) } }), when: Every { first: SimTime(240000000000), period: SimDuration(240000000000), count: 2 }, drawn_from: None, duration: Some(SimDuration(1000000000)) }
     FaultPlan { id: FaultId(30), name: "blip", kind: Net(NetFault { scope: Scope { target: Everything, direction: None }, kind: Loss { share: Ratio(1000000000) } }), when: Every { first: SimTime(30000000000), period: SimDuration(60000000000), count: 3 }, drawn_from: None, duration: Some(SimDuration(1000000000)) }
-    Expectation { text: "app-2.ops.failed <= 0 after late", line: 44, metric: "ops.failed", scope: Some(Scope { name: "app-2", hosts: [HostId(1)] }), phase: Some(PhaseOf { phase: After, fault: "late", ids: [FaultId(27)] }), comparison: Le, value: Number(0.0), must_fail: false }
-    Expectation { text: "app.errors.connect-timeout < 3 during blip", line: 45, metric: "errors.connect-timeout", scope: Some(Scope { name: "app", hosts: [HostId(0), HostId(1)] }), phase: Some(PhaseOf { phase: During, fault: "blip", ids: [FaultId(0), FaultId(28), FaultId(29), FaultId(30)] }), comparison: Lt, value: Number(3.0), must_fail: false }
+    FaultPlan { id: FaultId(31), name: "unreachable", kind: Net(NetFault { scope: Scope { target: Pairs([HostId(0), HostId(1)], [HostId(2)]), direction: None }, kind: Unreachable { code: 13 } }), when: At(SimTime(1000000000)), drawn_from: None, duration: None }
+    Expectation { text: "app-2.ops.failed <= 0 after late", line: 45, metric: "ops.failed", scope: Some(Scope { name: "app-2", hosts: [HostId(1)] }), phase: Some(PhaseOf { phase: After, fault: "late", ids: [FaultId(27)] }), comparison: Le, value: Number(0.0), must_fail: false }
+    Expectation { text: "app.errors.connect-timeout < 3 during blip", line: 46, metric: "errors.connect-timeout", scope: Some(Scope { name: "app", hosts: [HostId(0), HostId(1)] }), phase: Some(PhaseOf { phase: During, fault: "blip", ids: [FaultId(0), FaultId(28), FaultId(29), FaultId(30)] }), comparison: Lt, value: Number(3.0), must_fail: false }
     "#);
 }
 

@@ -35,7 +35,7 @@ impl Netstack {
     pub(super) fn add_socket(&mut self, family: Family, role: Role, options: SocketOptions) -> SocketId {
         let id = SocketId(self.next_socket);
         self.next_socket += 1;
-        self.sockets.insert(id, Socket { family, options, bound: None, role });
+        self.sockets.insert(id, Socket { family, options, bound: None, icmp_queued: false, role });
         id
     }
 
@@ -364,7 +364,7 @@ impl Netstack {
             self.stop_listening(now, socket);
         }
         self.release(socket);
-        let Socket { role, options, family: _, bound: _ } =
+        let Socket { role, options, family: _, bound: _, icmp_queued: _ } =
             self.sockets.remove(&socket).expect("a socket that is closed was open");
         let Role::Tcp(TcpRole::Stream { flow, .. }) = role else { return };
         let record = self.flows.get_mut(flow);

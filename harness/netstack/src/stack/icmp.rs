@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use halfopen_core::event::Protocol;
+use halfopen_core::event::{Protocol, TcpState};
 use halfopen_core::{Event, SimDuration, SimTime};
 use halfopen_fabric::packet::{Body, IcmpError, IcmpMessage, Packet, Quoted, SeqNum};
 
 use super::Netstack;
-use super::flows::{FlowId, Tuple};
+use super::flows::{FlowId, Owner, Tuple};
 use crate::sysctl::Sysctls;
 use crate::tcp::IcmpNotice;
 
 /// How many errors may go to one destination at once (Linux `XRLIM_BURST_FACTOR`).
 const PEER_BURST: u64 = 6;
+/// The code of "host unreachable".
+pub(super) const CODE_HOST: u8 = 1;
 /// The code of "port unreachable".
 const CODE_PORT: u8 = 3;
 
@@ -64,22 +66,26 @@ impl RateLimit {
     }
 }
 
+/// What an ICMP error says of the packet that it is about.
+pub(super) fn quote(packet: &Packet) -> Quoted {
+    let info = packet.info();
+    Quoted {
+        src: info.src,
+        dst: info.dst,
+        protocol: info.protocol,
+        seq: SeqNum(info.seq),
+        total_len: packet.wire_len() as u16,
+    }
+}
+
 impl Netstack {
     /// Nobody listens on the port of this datagram.
     pub(super) fn refuse_datagram(&mut self, now: SimTime, packet: &Packet) {
         if !self.is_local(packet.src) && !self.icmp_limit.allows(now, packet.src, &self.sysctls) {
             return;
         }
-        let info = packet.info();
-        let quoted = Quoted {
-            src: info.src,
-            dst: info.dst,
-            protocol: Protocol::Udp,
-            seq: SeqNum(0),
-            total_len: packet.wire_len() as u16,
-        };
         let error = IcmpError::Unreachable { code: CODE_PORT };
-        self.send_icmp(now, packet.dst, packet.src, IcmpMessage::Error { error, quoted });
+        self.send_icmp(now, packet.dst, packet.src, IcmpMessage::Error { error, quoted: quote(packet) });
     }
 
     pub(super) fn on_icmp(&mut self, now: SimTime, packet: &Packet, message: &IcmpMessage) {
@@ -93,7 +99,7 @@ impl Netstack {
         }
     }
 
-    fn on_icmp_error(&mut self, now: SimTime, error: IcmpError, quoted: &Quoted) {
+    pub(super) fn on_icmp_error(&mut self, now: SimTime, error: IcmpError, quoted: &Quoted) {
         let (local, remote) = (quoted.src, quoted.dst);
         match quoted.protocol {
             Protocol::Tcp => {
@@ -129,7 +135,17 @@ impl Netstack {
                 return;
             }
         };
-        self.with_flow(now, flow, |connection| connection.on_icmp(now, notice));
+        let owner = self.flows.get(flow).owner;
+        let failed = self.with_flow(now, flow, |connection| {
+            let opening = matches!(connection.state(), TcpState::SynSent | TcpState::SynReceived);
+            connection.on_icmp(now, notice);
+            opening && connection.state() == TcpState::Closed
+        });
+        // Linux `tcp_v4_err` queues it whether the program asked for it or not, `tcp_v6_err` only if it did.
+        let queued = failed && self.flows.get(flow).tuple.remote.is_ipv4();
+        if let (true, Owner::Socket(socket)) = (queued, owner) {
+            self.socket_mut(socket).icmp_queued = true;
+        }
     }
 
     /// A router told the MTU of a path. Gives whether it was news.

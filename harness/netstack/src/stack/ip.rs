@@ -80,6 +80,8 @@ impl Netstack {
         self.told = now;
         if self.is_local(packet.dst) {
             self.loopback.push_back(packet);
+        } else if self.neighbours.is_silent(packet.dst) {
+            self.await_neighbour(now, packet);
         } else if packet.wire_len() > mtu as usize && !packet.dont_fragment {
             self.outbox.extend(reassembly::split(packet, mtu));
         } else {

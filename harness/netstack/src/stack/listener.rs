@@ -129,22 +129,22 @@ impl Netstack {
     /// well not have come (or, with `tcp_abort_on_overflow`, ends the connection).
     pub(super) fn on_segment_without_room(&mut self, now: SimTime, flow: FlowId, segment: &TcpSegment) {
         let abort = self.sysctls.tcp_abort_on_overflow;
+        let tuple = self.flows.get(flow).tuple;
         let overflows = self.with_flow(now, flow, |connection| {
             connection.on_segment(now, segment);
             let overflows = !matches!(connection.state(), TcpState::SynReceived | TcpState::Closed);
             match (overflows, abort) {
                 (false, _) => {}
                 (true, false) => connection.on_accept_queue_full(now),
-                (true, true) => {
-                    connection.abort(now);
-                    connection.close(now);
-                }
+                (true, true) => connection.on_accept_queue_refuses(now),
             }
             overflows
         });
         if overflows {
-            let local = self.flows.get(flow).tuple.local;
-            self.report_overflow(local);
+            self.report_overflow(tuple.local);
+        }
+        if overflows && abort {
+            self.send_reset(now, tuple, segment);
         }
     }
 

@@ -7,7 +7,7 @@ use halfopen_core::SimTime;
 
 use crate::sysctl::Sysctls;
 
-/// Smallest MTU of an IPv6 link (RFC 8200, section 5): smaller claims are taken for this.
+/// Smallest MTU of an IPv6 link (RFC 8200, section 5): smaller claims are not believed (RFC 8201, section 4).
 const IPV6_MTU_MIN: u32 = 1280;
 
 /// What is known of the path to one destination.
@@ -48,7 +48,8 @@ impl PathMtus {
         let (mtu, locked) = match destination {
             IpAddr::V4(_) if claimed < sysctls.min_pmtu => (present_mtu.min(sysctls.min_pmtu), true),
             IpAddr::V4(_) => (claimed, false),
-            IpAddr::V6(_) => (claimed.max(IPV6_MTU_MIN), false),
+            IpAddr::V6(_) if claimed < IPV6_MTU_MIN => return None,
+            IpAddr::V6(_) => (claimed, false),
         };
         if claimed == 0 || mtu > present_mtu || present.is_some_and(|known| known.locked) {
             return None;
@@ -110,6 +111,7 @@ mod tests {
         assert_eq!(learn(2202, "10.0.0.1", 1495), None, "and still there 600 s later");
         assert_eq!(learn(0, "10.0.0.2", 500), Some((552, true)), "below min_pmtu: locked");
         assert_eq!(learn(1, "10.0.0.2", 400), None);
-        assert_eq!(learn(0, "fd00::1", 500), Some((1280, false)));
+        assert_eq!(learn(0, "fd00::1", 500), None, "less than any IPv6 link may have");
+        assert_eq!(learn(0, "fd00::1", 1280), Some((1280, false)));
     }
 }

@@ -55,6 +55,9 @@ pub(super) struct Socket {
     pub family: Family,
     pub options: SocketOptions,
     pub bound: Option<Bound>,
+    /// An ICMP error ended a connection attempt: it stands in the error queue (Linux `ip_icmp_error`), which nobody
+    /// reads, and shows in poll's ERR for good.
+    pub icmp_queued: bool,
     pub role: Role,
 }
 

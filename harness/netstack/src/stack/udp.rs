@@ -28,7 +28,7 @@ const ALLOCATION_BYTES_MIN: usize = 576;
 const SK_BUFF_BYTES: usize = 256;
 
 /// What a queued datagram costs of SO_RCVBUF (Linux `truesize`).
-fn datagram_cost(len: usize) -> usize {
+pub(super) fn datagram_cost(len: usize) -> usize {
     let allocated = match len + ALLOCATION_EXTRA_BYTES {
         small if small <= ALLOCATION_BYTES_MIN => ALLOCATION_BYTES_MIN,
         medium if medium <= 16_384 => medium.next_power_of_two(),
@@ -178,7 +178,7 @@ impl Netstack {
         let errno = match error {
             IcmpError::TooBig { .. } if discover == MtuDiscover::Dont => None,
             IcmpError::TooBig { .. } => Some(Errno::EMSGSIZE),
-            IcmpError::Unreachable { code } => hard_error(code),
+            IcmpError::Unreachable { code } => hard_error(code, remote.is_ipv6()),
             IcmpError::TimeExceeded => None,
         };
         if let (Some(errno), Some(_)) = (errno, udp.peer) {
@@ -244,13 +244,6 @@ impl Netstack {
             None => self.udp(socket).peer,
         };
         let Some(to) = to else { return Err(Errno::EDESTADDRREQ) };
-        let udp = self.udp_mut(socket);
-        if udp.write_shut {
-            return Err(Errno::EPIPE);
-        }
-        if let Some(error) = udp.error.take() {
-            return Err(error);
-        }
         let header = if to.is_ipv4() { ip_header_len(to.ip()) } else { 0 } + UDP_HEADER_BYTES;
         if data.len() > IP_LENGTH_MAX - header {
             return Err(Errno::EMSGSIZE);
@@ -258,6 +251,14 @@ impl Netstack {
         let from = self.udp_source(socket, to)?;
         let size = ip_header_len(to.ip()) + UDP_HEADER_BYTES + data.len();
         let Sending { dont_fragment, mtu } = self.datagram_sending(now, socket, to, size as u32)?;
+        // The waiting error comes after what is wrong with the datagram itself (Linux `sock_alloc_send_pskb`).
+        let udp = self.udp_mut(socket);
+        if let Some(error) = udp.error.take() {
+            return Err(error);
+        }
+        if udp.write_shut {
+            return Err(Errno::EPIPE);
+        }
         let packet = Packet {
             src: from.ip(),
             dst: to.ip(),
@@ -330,9 +331,12 @@ impl Netstack {
     }
 }
 
-/// The errno of an ICMP code that Linux counts as fatal (`icmp_err_convert`); the others a UDP socket never hears of.
-const fn hard_error(code: u8) -> Option<Errno> {
+/// The errno of an ICMP code that Linux counts as fatal (`icmp_err_convert`, `icmpv6_err_convert`); the others a UDP
+/// socket never hears of.
+const fn hard_error(code: u8, v6: bool) -> Option<Errno> {
     match code {
+        9 | 10 | 13 if v6 => Some(Errno::EACCES),
+        2 if v6 => Some(Errno::EPROTO),
         2 => Some(Errno::ENOPROTOOPT),
         3 => Some(Errno::ECONNREFUSED),
         6 | 9 => Some(Errno::ENETUNREACH),

@@ -372,6 +372,11 @@ impl Connection {
         self.error.take()
     }
 
+    /// Takes what ICMP said of a connection that lives on. Only SO_ERROR does: reads, writes and poll do not see it.
+    pub fn take_soft_error(&mut self) -> Option<Errno> {
+        self.soft_error.take()
+    }
+
     // ---- questions ----
 
     /// The state.

@@ -54,6 +54,7 @@ impl Connection {
         let rcv = receiver(&endpoint, sysctls, options, false);
         let mut connection = Connection::new(now, endpoint, sysctls, options, TcpState::Closed, rcv);
         connection.set_state(TcpState::SynSent);
+        connection.size.probing = sysctls.tcp_mtu_probing > 1;
         // A later RTO measures from here: the clock of the give-up runs from the first SYN (Linux tcp_connect).
         connection.recovery.retrans_stamp = Some(now);
         connection.snd.nxt = ORIGIN + 1;
@@ -192,6 +193,9 @@ impl Connection {
     /// The handshake is over (Linux tcp_init_transfer).
     fn establish(&mut self, now: SimTime, punished: bool) {
         self.size.sync(self.size.path_mtu, self.snd.max_window);
+        // Whoever accepted has sized its segments before it probes (Linux tcp_v4_syn_recv_sock calls tcp_sync_mss, and
+        // only tcp_init_transfer tcp_mtup_init): it goes on with full ones until a size is worked out anew.
+        self.size.probing |= self.sysctls.tcp_mtu_probing > 1;
         self.congestion.ssthresh = SSTHRESH_INFINITE;
         self.congestion.cwnd = if punished { 1 } else { INITIAL_WINDOW };
         self.congestion.cwnd_count = 0;
@@ -227,6 +231,13 @@ impl Connection {
         fresh.request = Some(request);
         fresh.inherit_log(self);
         *self = fresh;
+    }
+
+    /// The same where the host would rather end it: the caller answers the ACK with a reset (Linux tcp_check_req,
+    /// `embryonic_reset`).
+    pub fn on_accept_queue_refuses(&mut self, now: SimTime) {
+        self.on_accept_queue_full(now);
+        self.drop_request();
     }
 
     /// A segment in SYN-SENT (Linux tcp_rcv_synsent_state_process).

@@ -458,8 +458,11 @@ impl Connection {
             IcmpNotice::TooBig { path_mtu, .. } => return self.on_smaller_path(now, path_mtu),
             IcmpNotice::TimeExceeded { .. } => Errno::EHOSTUNREACH,
             IcmpNotice::Unreachable { code, .. } => {
-                let Some(errno) = errno_of_unreachable(code) else { return };
-                if code <= 1 && self.state != TcpState::SynSent {
+                let v6 = self.endpoint.remote.is_ipv6();
+                let Some(errno) = errno_of_unreachable(code, v6) else { return };
+                // Of IPv6's codes only "no route" (Linux tcp_v6_err).
+                let transient = code == 0 || code == 1 && !v6;
+                if transient && self.state != TcpState::SynSent {
                     self.revert_backoff(now, quoted);
                 }
                 errno
@@ -495,9 +498,12 @@ impl Connection {
     }
 }
 
-/// The errno of a destination-unreachable code (Linux icmp_err_convert; RFC 1122 3.2.2.1).
-fn errno_of_unreachable(code: u8) -> Option<Errno> {
+/// The errno of a destination-unreachable code (Linux icmp_err_convert, RFC 1122 section 3.2.2.1; icmpv6_err_convert,
+/// where codes are named by the IPv4 code of the same meaning).
+fn errno_of_unreachable(code: u8, v6: bool) -> Option<Errno> {
     Some(match code {
+        9 | 10 | 13 if v6 => Errno::EACCES,
+        2 if v6 => Errno::EPROTO,
         0 | 6 | 9 | 11 => Errno::ENETUNREACH,
         1 | 7 | 8 | 10 | 12 | 13 | 14 | 15 => Errno::EHOSTUNREACH,
         2 => Errno::ENOPROTOOPT,

@@ -111,8 +111,7 @@ impl Connection {
         let peer_mss = u32::from(theirs.mss.unwrap_or(super::pmtu::MSS_DEFAULT as u16));
         let user_mss = u32::from(self.options.max_segment.filter(|&mss| mss > 0).unwrap_or(u16::MAX));
         let option_bytes = if self.agreed.timestamps { TIMESTAMP_BYTES } else { 0 };
-        let always = self.sysctls.tcp_mtu_probing > 1;
-        self.size.establish(now, peer_mss.min(user_mss), option_bytes, always, self.snd.max_window);
+        self.size.establish(now, peer_mss.min(user_mss), option_bytes, self.snd.max_window);
         self.rcv.peer_mss = self.rcv.peer_mss.min(self.size.mss.max(1));
     }
 

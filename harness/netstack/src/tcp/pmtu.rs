@@ -65,10 +65,9 @@ impl SegmentSize {
     }
 
     /// The handshake is over: what both sides can take is known.
-    pub fn establish(&mut self, now: SimTime, clamp: u32, option_bytes: u32, always_probe: bool, max_window: u64) {
+    pub fn establish(&mut self, now: SimTime, clamp: u32, option_bytes: u32, max_window: u64) {
         self.clamp = clamp.max(MSS_FLOOR);
         self.option_bytes = option_bytes;
-        self.probing = always_probe;
         self.search_high = self.clamp + TCP_HEADER + self.ip_header;
         self.search_low = self.mtu_of(self.base_mss);
         self.searched_at = now;
@@ -154,7 +153,7 @@ mod tests {
 
     fn established(path_mtu: u32) -> SegmentSize {
         let mut size = SegmentSize::new(20, path_mtu, &Sysctls::default());
-        size.establish(SimTime::ZERO, 1460, 12, false, 65_535);
+        size.establish(SimTime::ZERO, 1460, 12, 65_535);
         size
     }
 

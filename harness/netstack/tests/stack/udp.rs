@@ -1,10 +1,10 @@
 //! Datagrams: boundaries, who gets them, errors, sizes.
 
 use halfopen_core::event::DropReason;
-use halfopen_core::{Errno, Event};
+use halfopen_core::{Errno, Event, SimTime};
 use halfopen_fabric::packet::{Body, IcmpError, IcmpMessage, Packet};
 use halfopen_netstack::Sysctls;
-use halfopen_netstack::socket::{MtuDiscover, Shutdown};
+use halfopen_netstack::socket::{MtuDiscover, Shutdown, SocketOptions};
 
 use crate::common::Side::{A, B};
 use crate::common::*;
@@ -100,7 +100,7 @@ fn a_closed_port_tells_connected_sockets_once() {
 
 #[test]
 fn icmp_codes_become_errors_or_nothing() {
-    for (code, expect) in [
+    let over_v4 = [
         (0, None),
         (1, None),
         (2, Some(Errno::ENOPROTOOPT)),
@@ -108,15 +108,41 @@ fn icmp_codes_become_errors_or_nothing() {
         (9, Some(Errno::ENETUNREACH)),
         (10, Some(Errno::EHOSTUNREACH)),
         (13, Some(Errno::EHOSTUNREACH)),
-    ] {
+    ];
+    let over_v6 = [
+        (0, None),
+        (1, None),
+        (2, Some(Errno::EPROTO)),
+        (3, Some(Errno::ECONNREFUSED)),
+        (9, Some(Errno::EACCES)),
+        (10, Some(Errno::EACCES)),
+        (13, Some(Errno::EACCES)),
+    ];
+    let cases = over_v4.map(|case| ("10.0.0.2:53", case)).into_iter().chain(over_v6.map(|case| ("[fd00::2]:53", case)));
+    for (to, (code, expect)) in cases {
         let mut net = Net::new();
-        let socket = net.udp(A);
-        net.connect(A, socket, "10.0.0.2:53").unwrap();
+        let socket = if to.starts_with('[') { net.udp6(A) } else { net.udp(A) };
+        net.connect(A, socket, to).unwrap();
         net.on_wire(move |_, packet| Fate::Answer(about(packet, IcmpError::Unreachable { code })));
         net.send(A, socket, b"x").unwrap();
         net.run(ms(1));
-        assert_eq!(net.stack(A).take_error(socket), expect, "code {code}");
+        assert_eq!(net.stack(A).take_error(socket), expect, "{to}, code {code}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_datagram_comes_before_the_waiting_error() {
+    let mut net = Net::new();
+    let socket = net.udp(A);
+    let options = SocketOptions { mtu_discover: MtuDiscover::Do, ..net.stack(A).options(socket).clone() };
+    let now = SimTime::ZERO;
+    net.stack(A).set_options(now, socket, options);
+    net.connect(A, socket, "10.0.0.2:53").unwrap();
+    net.send(A, socket, b"x").unwrap();
+    net.run(ms(10));
+    assert_eq!(net.send(A, socket, &[0; 1473]), Err(Errno::EMSGSIZE));
+    assert_eq!(net.send(A, socket, b"x"), Err(Errno::ECONNREFUSED), "nobody listens; told once");
+    assert_eq!(net.send(A, socket, b"x"), Ok(1));
 }
 
 #[test]

@@ -359,6 +359,16 @@ fn line_fault(kind: &str, fields: &Fields<'_>, found: &Found, diagnostics: &mut 
             let (mtu, icmp) = (fields.count_u32("mtu", diagnostics), icmp(fields, diagnostics));
             NetFaultKind::Mtu { mtu: mtu?, icmp: icmp.unwrap_or(IcmpPolicy::Allowed) }
         }
+        "unreachable" => {
+            // Codes of ICMP type 3 (RFC 792; RFC 1812, section 5.2.7.1).
+            let code = match fields.choice("says", diagnostics) {
+                Some("network") => 0,
+                Some("port") => 3,
+                Some("prohibited") => 13,
+                _ => 1,
+            };
+            NetFaultKind::Unreachable { code }
+        }
         "route" => {
             let latency = delay(fields, "latency", diagnostics);
             let gap = fields.duration("gap", diagnostics).unwrap_or(SimDuration::ZERO);
