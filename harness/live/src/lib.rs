@@ -5,23 +5,24 @@
 //! the fabric delivers is written to the TUN of the host that it is for. So the same routes, NAT, MTU and faults stand
 //! between real kernels as between simulated ones.
 //!
-//! Suggested reading order: [`Setup`] and [`run`] (what a run is), `host` (a namespace and its device), `pump` (the
-//! loop that feeds the fabric), `punctual` (how late a run was).
+//! Suggested reading order: [`Setup`] and [`run`] (what a run is), `host` (a namespace and its devices), `netlink`
+//! (what they are told), `pump` (the loop that feeds the fabric), `punctual` (how late a run was).
 //!
 //! A run needs a process of its own: without privileges it enters a user namespace, which only a process of one thread
 //! can do; and a script that never returns stays where it is when the run is over.
 //!
-//! **Invariant:** no `unsafe` here: `nix` and `tun` wrap the few system calls that would need it.
+//! **Invariant:** no `unsafe` here: `nix`, `tun` and `netlink-sys` wrap the few system calls that would need it.
 #![forbid(unsafe_code)]
 // This room lives in real time.
 #![allow(clippy::disallowed_methods)]
 
 mod host;
+mod netlink;
 mod pump;
 mod punctual;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,10 @@ use halfopen_fabric::fault::NetFault;
 pub struct Host {
     /// The address of its interface. All of 10.0.0.0/8 lies behind that interface.
     pub address: Ipv4Addr,
+    /// A second address of its interface. All of fd00::/16 lies behind that interface then.
+    pub address_v6: Option<Ipv6Addr>,
+    /// Its address on a second interface, an Ethernet on which nobody answers ARP: all of that address's /24.
+    pub silent: Option<Ipv4Addr>,
     /// The interface's MTU in bytes.
     pub mtu: u16,
     /// Linux names (`net.ipv4.tcp_retries2`) and values, set before the script starts.
@@ -110,7 +115,9 @@ pub fn run(setup: Setup, on_packet: impl FnMut(SimTime, HostId, &[u8])) -> Resul
     punctual::hurry();
     let mut fabric = Fabric::new(&fabric).map_err(LiveError::Fabric)?;
     for (number, (host, _)) in hosts.iter().enumerate() {
-        fabric.add_host(HostId::new(number as u32), &[host.address.into()]);
+        let addresses: Vec<IpAddr> =
+            [Some(host.address.into()), host.address_v6.map(IpAddr::from)].into_iter().flatten().collect();
+        fabric.add_host(HostId::new(number as u32), &addresses);
     }
     host::become_privileged()?;
     // Every life of a host is ready before the run begins: to make a namespace takes a while, to get power does not.

@@ -12,6 +12,7 @@ use halfopen_core::{HostId, SimTime};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_fabric::wire;
 
+use crate::host::Devices;
 use crate::punctual::Late;
 use crate::{Change, LiveError};
 
@@ -23,7 +24,7 @@ const READ_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A host from the moment it has power until it loses it: a namespace of its own.
 pub(crate) struct Life {
-    pub(crate) device: Arc<tun::Device>,
+    pub(crate) device: Arc<Devices>,
     /// Told the start of the run, its script begins.
     pub(crate) start: Sender<Instant>,
 }
@@ -42,7 +43,7 @@ pub(crate) struct Pump {
 /// The hosts as they are at some time of the run.
 struct Hosts {
     /// By host; `None` where there is no power.
-    devices: Vec<Option<Arc<tun::Device>>>,
+    devices: Vec<Option<Arc<Devices>>>,
     /// The lives that are still to come.
     to_come: Vec<VecDeque<Life>>,
     zero: Instant,
@@ -64,7 +65,7 @@ impl Hosts {
     }
 
     /// Whether this is the device of a host that has power.
-    fn is_on(&self, host: HostId, device: &Weak<tun::Device>) -> bool {
+    fn is_on(&self, host: HostId, device: &Weak<Devices>) -> bool {
         self.devices[host.index()].as_ref().is_some_and(|current| Arc::as_ptr(current) == device.as_ptr())
     }
 }
@@ -73,7 +74,7 @@ impl Hosts {
 struct Sent {
     at: SimTime,
     host: HostId,
-    device: Weak<tun::Device>,
+    device: Weak<Devices>,
     bytes: Vec<u8>,
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn run(pump: Pump, late: &Late, mut on_packet: impl FnMut(SimTime, Ho
         for Sent { at, host, device, bytes } in wait(&inbox, Duration::from(deadline.since(since(zero)))) {
             // Anything that is not TCP, UDP or ICMP (router solicitations, multicast reports) is no part of a run.
             let Ok(packet) = wire::parse(&bytes) else { continue };
-            if packet.dst.is_multicast() || packet.src.is_ipv6() || !hosts.is_on(host, &device) {
+            if packet.dst.is_multicast() || !hosts.is_on(host, &device) {
                 continue;
             }
             on_packet(at, host, &bytes);
@@ -129,10 +130,10 @@ fn since(zero: Instant) -> SimTime {
 }
 
 /// Reads what a host's kernel sends until the host has no power any more or the run is over.
-fn read(host: HostId, device: &Weak<tun::Device>, zero: Instant, inbox: &Sender<Sent>) {
+fn read(host: HostId, device: &Weak<Devices>, zero: Instant, inbox: &Sender<Sent>) {
     let mut buffer = vec![0; PACKET_BYTES_MAX];
     while let Some(open) = device.upgrade() {
-        let len = match open.recv_timeout(&mut buffer, READ_PATIENCE) {
+        let len = match open.network.recv_timeout(&mut buffer, READ_PATIENCE) {
             Ok(len) => len,
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => continue,
             Err(_) => return,
@@ -162,7 +163,7 @@ fn deliver(
         let Some(device) = &hosts.devices[delivery.host.index()] else { continue };
         let bytes = wire::emit(&delivery.packet);
         on_packet(since(hosts.zero), delivery.host, &bytes);
-        let written = device.send(&bytes);
+        let written = device.network.send(&bytes);
         written.map_err(|error| LiveError::Broken(format!("writing to the device of {}: {error}", delivery.host)))?;
     }
     Ok(())

@@ -9,6 +9,8 @@
 //! sysctl both net.ipv4.tcp_retries2=3          on `a`, `b` or `both`
 //! fault 10ms..60ms loss b->a                   `loss`, `mtu=1400`, `nat.flush`, ...; `at` alone or `from..to`
 //! fault 1s..3s power b                         a host without power; what follows `b boot` runs when it has it again
+//! ipv6                                         the hosts have IPv6 addresses, too
+//! silent                                       `a` has an Ethernet, too, on which nobody answers
 //! a 0s    connect c b:7000                     host, time of the call (`-`: when the last one is done), call
 //! b 0s    listen l 7000
 //! b -     accept l c
@@ -28,9 +30,12 @@
 //! fault 1s..{end} loss
 //! ```
 //!
-//! Host `a` has 10.0.0.1, `b` has 10.0.0.2, a NAT has 10.0.9.1, and nobody has 10.0.0.99 (`nobody`).
+//! Host `a` has 10.0.0.1, `b` has 10.0.0.2, a NAT has 10.0.9.1, and nobody has 10.0.0.99 (`nobody`). With `ipv6` the
+//! hosts are fd00::1 (`a6`) and fd00::2 (`b6`) as well, and nobody is fd00::99 (`nobody6`); `a46` and `b46` are the IPv4
+//! addresses as IPv6 sockets name them, ::ffff:10.0.0.1 and so on. With `silent`, `a` is 10.77.0.1 on that link, and
+//! 10.77.0.99 (`silent`) would be a neighbour if there were one.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use halfopen_core::event::Direction;
 use halfopen_core::id::RouteId;
@@ -46,10 +51,19 @@ use halfopen_live::Change;
 pub const HOSTS: [&str; 2] = ["a", "b"];
 /// The hosts' addresses.
 pub const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
+/// Their IPv6 addresses, where they have any.
+pub const ADDRESSES_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)];
 /// The external address of a NAT.
 pub const NAT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 1);
 /// An address that nobody has.
 pub const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+/// An IPv6 address that nobody has.
+pub const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99);
+/// The address of `a` on the Ethernet on which nobody answers.
+pub const ON_SILENT_LINK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// An address of that Ethernet that nobody has.
+pub const SILENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 99);
 
 /// One case.
 #[derive(Clone, Debug)]
@@ -68,6 +82,10 @@ pub struct Case {
     pub scripts: [Vec<Line>; 2],
     /// When it is over.
     pub until: SimTime,
+    /// The hosts have IPv6 addresses.
+    pub ipv6: bool,
+    /// `a` has an Ethernet on which nobody answers.
+    pub silent: bool,
     /// Takes long on the real kernel.
     pub slow: bool,
     /// Why halfopen is known to differ here, and what that means to a user; `None` where it must not.
@@ -209,6 +227,8 @@ fn new_case(name: &str) -> Case {
         changes: Vec::new(),
         scripts: [Vec::new(), Vec::new()],
         until: SimTime::ZERO + SimDuration::from_secs(2),
+        ipv6: false,
+        silent: false,
         slow: false,
         differs: None,
     }
@@ -219,6 +239,8 @@ fn read_line(case: &mut Case, first: &str, rest: &str) -> Result<(), String> {
         "about" => case.about = rest.to_owned(),
         "path" => case.path.push(element(rest)?),
         "until" => case.until = SimTime::ZERO + duration(rest)?,
+        "ipv6" => case.ipv6 = true,
+        "silent" => case.silent = true,
         "slow" => case.slow = true,
         "differs" => case.differs = Some(rest.to_owned()),
         "sysctl" => {
@@ -286,15 +308,17 @@ fn element(text: &str) -> Result<ElementConfig, String> {
     let kind = match kind {
         "link" => ElementKind::Link(link(&settings)?),
         "nat" => {
-            let mut keep = true;
+            let mut ports = PortPolicy::default();
             let tracking = tracking(&settings, |key, value| match key {
                 "ports" => {
-                    keep = value == "keep";
+                    ports.keep = value == "keep";
+                    if let Some((first, last)) = value.split_once('-') {
+                        (ports.first, ports.last) = (number(first)?, number(last)?);
+                    }
                     Ok(())
                 }
                 _ => Err(format!("a NAT has no `{key}`")),
             })?;
-            let ports = PortPolicy { keep, ..PortPolicy::default() };
             ElementKind::Nat(NatConfig { addresses: vec![NAT_ADDRESS.into()], inner: Side::First, ports, tracking })
         }
         "firewall" => {
@@ -315,6 +339,7 @@ fn link(settings: &[(String, String)]) -> Result<LinkConfig, String> {
             "icmp" => link.icmp = if value == "blocked" { IcmpPolicy::Blocked } else { IcmpPolicy::Allowed },
             "bandwidth" => link.bandwidth = Some(number(value)?),
             "burst" => link.burst = Some(burst(value)?),
+            "clamp" if value == "mtu" => link.clamp_mss = ClampMss::ToMtu,
             "clamp" => link.clamp_mss = ClampMss::To(number(value)?),
             _ => return Err(format!("a link has no `{key}`")),
         }
@@ -338,6 +363,10 @@ fn tracking(
     for (key, value) in settings {
         match (key.as_str(), value.as_str()) {
             ("idle", _) => tracking.timeouts.tcp_established = duration(value)?,
+            ("udp-idle", _) => {
+                tracking.timeouts.udp = duration(value)?;
+                tracking.timeouts.udp_stream = duration(value)?;
+            }
             ("late", "drop") => tracking.late = LatePacket::Drop,
             ("late", "reset") => tracking.late = LatePacket::Reset,
             ("late", "pickup") => tracking.late = LatePacket::PickUp,
@@ -389,6 +418,7 @@ fn fault(case: &mut Case, text: &str) -> Result<(), String> {
         "latency" => FaultKind::Latency { add: Delay::Fixed(duration(value)?) },
         "mtu" => FaultKind::Mtu { mtu: number(value)?, icmp: IcmpPolicy::Allowed },
         "mtu-silent" => FaultKind::Mtu { mtu: number(value)?, icmp: IcmpPolicy::Blocked },
+        "unreachable" => FaultKind::Unreachable { code: number(value)? },
         "nat.flush" => FaultKind::NatFlush,
         _ => return Err(format!("`{name}` is no fault")),
     };
@@ -418,14 +448,20 @@ fn sort_changes(changes: &mut Vec<(SimTime, Change)>) {
 /// If it is nothing like that.
 pub fn address(text: &str) -> Result<(IpAddr, u16), String> {
     let (host, port) = text.split_once(':').ok_or_else(|| format!("`{text}` is no HOST:PORT"))?;
-    let address = match host {
-        "a" => ADDRESSES[0],
-        "b" => ADDRESSES[1],
-        "nat" => NAT_ADDRESS,
-        "nobody" => NOBODY,
+    let address: IpAddr = match host {
+        "a" => ADDRESSES[0].into(),
+        "b" => ADDRESSES[1].into(),
+        "a6" => ADDRESSES_V6[0].into(),
+        "b6" => ADDRESSES_V6[1].into(),
+        "a46" => ADDRESSES[0].to_ipv6_mapped().into(),
+        "b46" => ADDRESSES[1].to_ipv6_mapped().into(),
+        "nat" => NAT_ADDRESS.into(),
+        "nobody" => NOBODY.into(),
+        "nobody6" => NOBODY_V6.into(),
+        "silent" => SILENT.into(),
         _ => return Err(format!("`{host}` is no host")),
     };
-    Ok((address.into(), number(port)?))
+    Ok((address, number(port)?))
 }
 
 #[cfg(test)]

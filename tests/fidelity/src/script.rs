@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use halfopen_core::{Errno, SimDuration, SimTime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::socket::{setsockopt, sockopt};
 use signal_hook::consts::SIGPIPE;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use crate::case::{Line, address, duration};
+use crate::sockopt::{Ipv4MtuDiscover, Ipv6Mtu, Ipv6MtuDiscover};
 
 /// A call that was made.
 #[derive(Clone, Debug)]
@@ -123,25 +125,28 @@ fn count(result: io::Result<usize>) -> Outcome {
 impl Open {
     fn call(&mut self, words: &[&str]) -> Outcome {
         match *words {
-            ["socket", name] => done(self.socket(name).map(|_| ())),
+            ["socket", name] => done(self.new_socket(name, "tcp")?),
+            ["socket", name, kind] => done(self.new_socket(name, kind)?),
             ["listen", name, port, ref rest @ ..] => self.listen(name, port, rest),
             ["accept", listener, name] => {
                 let accepted = self.get(listener)?.accept();
                 done(accepted.map(|(socket, _)| drop(self.sockets.insert(name.to_owned(), socket))))
             }
             ["bind", name, port] => {
-                let socket = self.socket(name).map_err(|error| error.to_string())?;
-                done(socket.bind(&any(parse(port)?).into()))
+                let socket = self.socket(name, Domain::IPV4)?;
+                done(socket.bind(&any(socket, parse(port)?)?.into()))
             }
             ["connect", name, to] => {
-                let socket = self.socket(name).map_err(|error| error.to_string())?;
-                let (address, port) = address(to)?;
-                done(socket.connect(&SocketAddr::new(address, port).into()))
+                let to = destination(to)?;
+                done(self.socket(name, Domain::for_address(to))?.connect(&to.into()))
             }
             ["set", name, option] => {
                 let (option, value) = option.split_once('=').ok_or("set NAME OPTION=VALUE")?;
-                let socket = self.socket(name).map_err(|error| error.to_string())?;
-                set(socket, option, value)
+                set(self.socket(name, Domain::IPV4)?, option, value)
+            }
+            ["sendto", name, bytes, to] => {
+                let data = vec![b'x'; parse(bytes)?];
+                count(self.get(name)?.send_to(&data, &destination(to)?.into()))
             }
             ["send", name, bytes, ref rest @ ..] => {
                 let data = vec![b'x'; parse(bytes)?];
@@ -158,6 +163,14 @@ impl Open {
             ["poll", name, wanted, timeout] => self.poll(name, wanted, timeout),
             ["epoll", epoll, name, wanted] => self.epoll(epoll, name, wanted),
             ["epoll-wait", epoll, timeout] => self.epoll_wait(epoll, timeout),
+            ["peer", name] => {
+                let peer = self.get(name)?.peer_addr();
+                Ok(peer.map(|peer| peer.as_socket().map_or("?".to_owned(), |peer| peer.ip().to_string())))
+            }
+            ["mtu", name] => {
+                let socket = self.get(name)?;
+                Ok(path_mtu(socket).map(|mtu| mtu.to_string()))
+            }
             ["error", name] => {
                 let pending = self.get(name)?.take_error();
                 Ok(pending.map(|error| error.map_or("none".to_owned(), |error| error_name(&error))))
@@ -186,14 +199,30 @@ impl Open {
         self.sockets.get(name).ok_or_else(|| format!("there is no `{name}`"))
     }
 
-    /// The socket of this name; a new one if there is none yet.
-    fn socket(&mut self, name: &str) -> io::Result<&Socket> {
+    /// The socket of this name; a new TCP one of this family if there is none yet.
+    fn socket(&mut self, name: &str, domain: Domain) -> Result<&Socket, String> {
         if !self.sockets.contains_key(name) {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-            socket.set_tcp_congestion(CONGESTION_CONTROL)?;
-            self.sockets.insert(name.to_owned(), socket);
+            let kind = if domain == Domain::IPV6 { "tcp6" } else { "tcp" };
+            self.new_socket(name, kind)?.map_err(|error| error.to_string())?;
         }
-        Ok(&self.sockets[name])
+        self.get(name)
+    }
+
+    fn new_socket(&mut self, name: &str, kind: &str) -> Result<io::Result<()>, String> {
+        let (domain, kind) = match kind {
+            "tcp" => (Domain::IPV4, Type::STREAM),
+            "tcp6" => (Domain::IPV6, Type::STREAM),
+            "udp" => (Domain::IPV4, Type::DGRAM),
+            "udp6" => (Domain::IPV6, Type::DGRAM),
+            _ => return Err(format!("no such kind of socket: {kind}")),
+        };
+        let made = Socket::new(domain, kind, None).and_then(|socket| {
+            if kind == Type::STREAM {
+                socket.set_tcp_congestion(CONGESTION_CONTROL)?;
+            }
+            Ok(socket)
+        });
+        Ok(made.map(|socket| drop(self.sockets.insert(name.to_owned(), socket))))
     }
 
     /// Sends as programs do that do not ask to be spared SIGPIPE, and says whether it came.
@@ -214,8 +243,8 @@ impl Open {
             [backlog] => parse(backlog)?,
             _ => return Err("listen NAME PORT [BACKLOG]".to_owned()),
         };
-        let socket = self.socket(name).map_err(|error| error.to_string())?;
-        let bound = socket.bind(&any(parse(port)?).into());
+        let socket = self.socket(name, Domain::IPV4)?;
+        let bound = socket.bind(&any(socket, parse(port)?)?.into());
         done(bound.and_then(|()| socket.listen(backlog)))
     }
 
@@ -295,8 +324,49 @@ impl Open {
     }
 }
 
-fn any(port: u16) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+/// Every address of the socket's family.
+fn any(socket: &Socket, port: u16) -> Result<SocketAddr, String> {
+    let ip: IpAddr = match is_ipv6(socket) {
+        Ok(true) => Ipv6Addr::UNSPECIFIED.into(),
+        Ok(false) => Ipv4Addr::UNSPECIFIED.into(),
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn is_ipv6(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.domain()? == Domain::IPV6)
+}
+
+fn destination(text: &str) -> Result<SocketAddr, String> {
+    let (address, port) = address(text)?;
+    Ok(SocketAddr::new(address, port))
+}
+
+/// IP_MTU.
+fn path_mtu(socket: &Socket) -> io::Result<i32> {
+    let mtu = match is_ipv6(socket)? {
+        true => nix::sys::socket::getsockopt(socket, Ipv6Mtu),
+        false => nix::sys::socket::getsockopt(socket, sockopt::IpMtu),
+    };
+    mtu.map_err(io::Error::from)
+}
+
+/// IP_MTU_DISCOVER (include/uapi/linux/in.h).
+fn set_mtu_discover(socket: &Socket, value: &str) -> Result<io::Result<()>, String> {
+    let value = match value {
+        "dont" => 0,
+        "want" => 1,
+        "do" => 2,
+        "probe" => 3,
+        _ => return Err(format!("no such path-MTU discovery: {value}")),
+    };
+    let set = match is_ipv6(socket) {
+        Ok(true) => setsockopt(socket, Ipv6MtuDiscover, &value),
+        Ok(false) => setsockopt(socket, Ipv4MtuDiscover, &value),
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(set.map_err(io::Error::from))
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String> {
@@ -343,6 +413,9 @@ fn set(socket: &Socket, option: &str, value: &str) -> Outcome {
         "user-timeout" => socket.set_tcp_user_timeout(Some(span()?)),
         "sndtimeo" => socket.set_write_timeout(Some(span()?)),
         "rcvtimeo" => socket.set_read_timeout(Some(span()?)),
+        "ttl" => socket.set_ttl_v4(parse(value)?),
+        "v6only" => socket.set_only_v6(value == "1"),
+        "mtu-discover" => set_mtu_discover(socket, value)?,
         "linger" => socket.set_linger(Some(span()?)),
         // IDLE/INTERVAL/COUNT, in seconds.
         "keepalive" => {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What stands before the semicolon is compared, what stands behind it is for the reader. Sequence numbers count from
-//! the SYN of their direction; `?` where no SYN was seen. Flows after a host's first are marked `#2`, `#3`.
+//! the SYN of their direction; `?` where no SYN was seen, `far` for one that has nothing to do with it. Flows after a host's first are marked `#2`, `#3`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use halfopen_core::event::TcpFlags;
 use halfopen_fabric::packet::{Body, IcmpError, IcmpMessage, Packet, TcpSegment};
 use halfopen_fabric::wire;
 
-use crate::case::{ADDRESSES, HOSTS};
+use crate::case::{ADDRESSES, ADDRESSES_V6, HOSTS};
 use crate::script::Call;
 
 /// In which of a host's three columns an event stands. Order within a column means something; between columns of one
@@ -137,6 +137,9 @@ pub fn assemble(packets: &[(SimTime, usize, Vec<u8>)], calls: [Vec<Call>; 2], un
     Trace(entries)
 }
 
+/// Sequence numbers that lie further apart than this belong to two connections, of which each began with a random one.
+const FAR: u32 = 1 << 24;
+
 /// What a host's interface has shown of one direction of a flow.
 #[derive(Clone, Copy, Default)]
 struct Seen {
@@ -173,11 +176,17 @@ impl Reader {
     fn read(&mut self, packet: &Packet) -> (Column, String, String) {
         let (src_port, dst_port) = packet.ports();
         let (src, dst) = (SocketAddr::new(packet.src, src_port), SocketAddr::new(packet.dst, dst_port));
-        let column = if packet.src == ADDRESSES[self.host] { Column::Out } else { Column::In };
+        let own = packet.src == ADDRESSES[self.host] || packet.src == ADDRESSES_V6[self.host];
+        let column = if own { Column::Out } else { Column::In };
         let flow = if column == Column::Out { (src, dst) } else { (dst, src) };
         let (what, note) = match &packet.body {
-            Body::Tcp(segment) => (self.segment(src, dst, flow, segment), segment_note(segment, packet.corrupt)),
-            Body::Udp(datagram) => (format!("UDP len {}", datagram.payload.len()), String::new()),
+            Body::Tcp(segment) => {
+                let what = format!("{}{}", self.segment(src, dst, flow, segment), may_fragment(packet));
+                (what, segment_note(segment, packet.corrupt))
+            }
+            Body::Udp(datagram) => {
+                (format!("UDP len {}{}", datagram.payload.len(), may_fragment(packet)), String::new())
+            }
             Body::Icmp(message) => (icmp(message), String::new()),
             Body::Fragment(piece) => (format!("FRAGMENT at {} len {}", piece.offset, piece.data.len()), String::new()),
         };
@@ -202,21 +211,31 @@ impl Reader {
         }
         let len = segment.payload.len();
         let relative = seen.relative(segment.seq.0);
+        let is_far = relative.is_some_and(|relative| (relative.wrapping_sub(seen.end) as i32).unsigned_abs() > FAR);
         let is_probe = len == 0
             && segment.flags.0 & !TcpFlags::PSH.0 == TcpFlags::ACK.0
             && relative.is_some_and(|relative| relative.wrapping_add(1) == seen.end);
         if let Some(relative) = relative {
             let end = relative.wrapping_add(segment.sequence_len());
             // What lies far off (a stray RST) is no progress.
-            if end.wrapping_sub(seen.end) < 1 << 30 {
+            if !is_far && end.wrapping_sub(seen.end) < FAR {
                 seen.end = end;
             }
         }
         let kind = if is_probe { "PROBE".to_owned() } else { kind(segment) };
-        let seq = relative.map_or("?".to_owned(), |relative| (relative as i32).to_string());
+        let seq = match relative {
+            None => "?".to_owned(),
+            Some(_) if is_far => "far".to_owned(),
+            Some(relative) => (relative as i32).to_string(),
+        };
         let mss = segment.options.mss.map_or(String::new(), |mss| format!(" mss {mss}"));
         format!("{mark}{kind} seq {seq} len {len}{mss}")
     }
+}
+
+/// Routers may cut what goes out without DF.
+fn may_fragment(packet: &Packet) -> &'static str {
+    if packet.dont_fragment { "" } else { " may-fragment" }
 }
 
 /// The control bits without PSH, or DATA.

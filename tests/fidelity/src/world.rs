@@ -13,8 +13,9 @@ use halfopen_interpose::{Handover, Main, Setup};
 use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
 use halfopen_live::Change;
 use halfopen_netstack::Sysctls;
+use halfopen_netstack::stack::SilentLink;
 
-use crate::case::{ADDRESSES, Case, HOSTS, Life};
+use crate::case::{ADDRESSES, ADDRESSES_V6, Case, HOSTS, Life, ON_SILENT_LINK};
 use crate::script::{self, Call, CallLog};
 use crate::trace::{Trace, assemble};
 
@@ -173,6 +174,9 @@ fn simulated(case: &Case) -> Trace {
     let mut mains: Vec<Main> = Vec::new();
     for (number, lives) in lives.iter().enumerate() {
         let host = kernel.add_host(host_config(case, number));
+        if case.silent && number == 0 {
+            kernel.set_silent_link(host, SilentLink { address: ON_SILENT_LINK, prefix_len: 24 });
+        }
         kernel.add_step(SimTime::ZERO, Step::StartHost(host));
         let (to_come, until) = (Mutex::new(lives.clone().into_iter()), case.until);
         mains.push(Arc::new(move || {
@@ -203,7 +207,7 @@ fn host_config(case: &Case, number: usize) -> HostConfig {
     }
     HostConfig {
         name: HOSTS[number].to_owned(),
-        addresses: vec![IpAddr::from(ADDRESSES[number])],
+        addresses: addresses(case, number),
         interface_mtu: 1500,
         sysctls,
         resolver: ResolverConfig {
@@ -224,16 +228,27 @@ fn host_config(case: &Case, number: usize) -> HostConfig {
     }
 }
 
-/// Set in every namespace: nothing but the case is to be seen on the wire.
-const NAMESPACE: &[(&str, &str)] = &[("net.ipv6.conf.all.disable_ipv6", "1")];
+fn addresses(case: &Case, number: usize) -> Vec<IpAddr> {
+    let v6 = case.ipv6.then_some(IpAddr::from(ADDRESSES_V6[number]));
+    [Some(IpAddr::from(ADDRESSES[number])), v6].into_iter().flatten().collect()
+}
+
+/// Set in every namespace without IPv6: nothing but the case is to be seen on the wire.
+const WITHOUT_IPV6: &[(&str, &str)] = &[("net.ipv6.conf.all.disable_ipv6", "1")];
 
 fn linux(case: &Case) -> Result<Run, halfopen_live::LiveError> {
     let (packets, lives) = (Packets::default(), lives(case));
     kill_after(Duration::from(case.until.since(SimTime::ZERO)) + PATIENCE);
     let hosts = (0..HOSTS.len()).map(|number| {
-        let fixed = NAMESPACE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let sysctls = fixed.chain(case.sysctls[number].iter().cloned()).collect();
-        let host = halfopen_live::Host { address: ADDRESSES[number], mtu: 1500, sysctls };
+        let fixed = if case.ipv6 { &[] } else { WITHOUT_IPV6 };
+        let fixed = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let host = halfopen_live::Host {
+            address: ADDRESSES[number],
+            address_v6: case.ipv6.then_some(ADDRESSES_V6[number]),
+            silent: (case.silent && number == 0).then_some(ON_SILENT_LINK),
+            mtu: 1500,
+            sysctls: fixed.chain(case.sysctls[number].iter().cloned()).collect(),
+        };
         let script = |(life, log): (Life, CallLog)| -> halfopen_live::Script {
             let until = case.until;
             Box::new(move |zero| script::run(&life.lines, zero, until, &log))
