@@ -5,6 +5,7 @@
 //! knows how a thread waits.
 
 mod parker;
+mod processor;
 mod signals;
 mod stack;
 
@@ -14,6 +15,7 @@ pub(crate) use parker::Parker;
 pub(crate) use signals::{alternate_stack, change_mask};
 
 use crate::symbols::real;
+use processor::OneProcessor;
 use stack::Context;
 
 /// How the running thread hands over to the next. Programs see no difference, nor does any log of a run.
@@ -67,6 +69,13 @@ impl Seat {
         }
     }
 
+    /// Waits until the new thread that is to sit here does. Whoever makes it has asked [`for_new_thread`] before.
+    pub(crate) fn await_sitting(&self) {
+        if in_user_space() {
+            self.context.await_boarding();
+        }
+    }
+
     /// The calling thread, whose seat this is, gives the baton to another and waits until it comes back. What it wrote
     /// before is seen there.
     pub(crate) fn hand_over(&self, next: &Seat) {
@@ -89,6 +98,11 @@ impl Seat {
             next.parker.unpark();
         }
     }
+}
+
+/// To be kept while a thread is made and comes to its seat.
+pub(crate) fn for_new_thread() -> OneProcessor {
+    if in_user_space() { OneProcessor::hold() } else { OneProcessor::none() }
 }
 
 /// How often a thread looks again at once, before it sleeps between looks.

@@ -144,6 +144,7 @@ fn start_main(host: HostId) {
         (world.mains[host.index()].clone(), world.kernel.host_name(host).to_owned())
     });
     let ticket = in_libc(|| {
+        let _on_one = switch::for_new_thread();
         let ticket = Ticket::leak(host, true);
         let body = move || {
             // What std does at the start of a thread allocates: the maker waits until it is done, so that allocations
@@ -155,6 +156,7 @@ fn start_main(host: HostId) {
         let made = std::thread::Builder::new().name(name).stack_size(MAIN_STACK_BYTES).spawn(body);
         made.expect("the machine has room for a thread");
         ticket.begun.park();
+        ticket.seat.await_sitting();
         ticket
     });
     register(ticket, None, true);
@@ -212,6 +214,7 @@ pub(crate) fn create(
     let ticket = in_libc(|| Ticket::leak(world::me().host, false));
     let start = in_libc(|| Box::into_raw(Box::new(Start { routine, argument: argument.pointer(), ticket })));
     let mut made = 0;
+    let _on_one = switch::for_new_thread();
     // SAFETY: the attributes are the program's own or null, `made` outlives the call, and `trampoline` takes a `Start`.
     let code =
         in_libc(|| unsafe { real::pthread_create(&raw mut made, attributes.pointer(), trampoline, start.cast()) });
@@ -220,6 +223,7 @@ pub(crate) fn create(
         in_libc(|| drop(unsafe { Box::from_raw(start) }));
         return Err(Errno(code));
     }
+    ticket.seat.await_sitting();
     handle.put(made);
     register(ticket, Some(made), detached);
     Ok(())

@@ -46,10 +46,14 @@ impl Context {
         unsafe { board(&raw const self.0, &raw const HOME_SIGNALS) };
     }
 
+    /// Waits until the new thread that this is the context of is aboard: it runs on its own until then, and does nothing
+    /// but get there.
+    pub(super) fn await_boarding(&self) {
+        super::wait_until(|| self.0.load(Ordering::Acquire) != 0);
+    }
+
     /// The calling thread, which this is the context of, stops here until somebody switches to it.
     pub(super) fn switch_to(&self, next: &Context) {
-        // A new thread may not be aboard yet: it runs on its own until then, and does nothing but get there.
-        super::wait_until(|| next.0.load(Ordering::Acquire) != 0);
         // SAFETY: both contexts outlive their threads. `next` is a thread that waits (there is one baton, which it does
         // not have), so that what it saved is whole and its stack in nobody's use.
         unsafe { switch(&raw const self.0, &raw const next.0) };
