@@ -262,6 +262,7 @@ impl Connection {
     fn take_due_data(&mut self, now: SimTime, data: Bytes, push: bool) {
         let len = data.len();
         let had_gap = !self.rcv.reassembly.is_empty();
+        self.rcv.note_arrival(now, len);
         self.rcv.append(data);
         if len > 0 {
             self.note_data(now, len, push);

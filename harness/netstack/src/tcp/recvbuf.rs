@@ -118,6 +118,8 @@ struct Tuning {
     /// A window's worth of data is being timed.
     timed: Option<(u64, SimTime)>,
     last_echo: u32,
+    /// How much came in order at the latest instant at which any did.
+    arrived: (SimTime, usize),
 }
 
 /// Sizes that a receiver starts from.
@@ -242,6 +244,12 @@ impl Receiver {
     fn free_space(&self) -> u64 {
         let space = self.window_from(self.buffer.saturating_sub(self.memory));
         space.saturating_sub(self.reassembly.bytes() as u64)
+    }
+
+    /// Bytes in order come at this instant.
+    pub fn note_arrival(&mut self, now: SimTime, len: usize) {
+        let (instant, before) = self.tuning.arrived;
+        self.tuning.arrived = (now, if instant == now { before + len } else { len });
     }
 
     /// Appends bytes in order.
@@ -471,8 +479,11 @@ impl Receiver {
         if rtt.is_zero() || now.since(self.tuning.since) < rtt {
             return;
         }
-        // What waits to be read was not taken as fast as it came.
-        let copied = (self.copied() - self.tuning.copied).saturating_sub(self.queued as u64);
+        // What waits to be read was not taken as fast as it came. What came at this very instant does not wait: a
+        // reader on another processor would be taking it while it comes.
+        let (instant, fresh) = self.tuning.arrived;
+        let waiting = if instant == now { self.queued.saturating_sub(fresh) } else { self.queued };
+        let copied = (self.copied() - self.tuning.copied).saturating_sub(waiting as u64);
         if copied > self.tuning.space {
             self.grow_buffer(copied);
         }
