@@ -13,7 +13,7 @@
 //! Where a rule is Linux's and not an RFC's, the comment names the Linux function; measured figures are in the fidelity
 //! notes (docs). Timers use nominal values: Linux rounds them up to its timer wheel, by at most 6.25 %.
 //!
-//! Left out on purpose: urgent data, ECN, Fast Open, ACK compression, and TSO's effects on packet boundaries.
+//! Left out on purpose: urgent data, ECN, Fast Open, ACK compression, and the deferral of small TSO bundles.
 
 mod close;
 mod congestion;
