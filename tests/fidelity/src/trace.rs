@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What stands before the semicolon is compared, what stands behind it is for the reader. Sequence numbers count from
-//! the SYN of their direction; `?` where no SYN was seen, `far` for one that has nothing to do with it. Flows after a host's first are marked `#2`, `#3`.
+//! the SYN of their direction; `?` where no SYN was seen, `far` for one that has nothing to do with it. Flows after a
+//! host's first are marked `#2`, `#3`.
 
 use std::collections::BTreeMap;
 use std::fmt;
