@@ -69,7 +69,7 @@ fn through(link: LinkConfig) {
     for warm_up in [true, false] {
         for _ in 0..TIMES {
             let packet = packet.clone();
-            now = now + SimDuration::from_secs(1);
+            now += SimDuration::from_secs(1);
             let carry = || carry(&mut fabric, now, client, packet);
             if warm_up { carry() } else { counted(carry) }
         }
@@ -111,7 +111,7 @@ fn behind_nats(boxes: u32, flows: u32) {
         }
     }
     for number in 0..TIMES {
-        now = now + SimDuration::from_millis(200);
+        now += SimDuration::from_millis(200);
         let packet = flow(clients[0], (u64::from(flows) * number / TIMES) as u32);
         counted(|| carry(&mut fabric, now, clients[0], packet));
     }

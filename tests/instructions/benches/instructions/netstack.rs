@@ -64,7 +64,7 @@ fn drain(stack: &mut Netstack) {
 impl Pair {
     /// Lets both sides say all that they have to say.
     fn exchange(&mut self) {
-        self.now = self.now + SimDuration::from_millis(1);
+        self.now += SimDuration::from_millis(1);
         loop {
             let mut quiet = true;
             while let Some(packet) = self.client.poll_transmit(self.now) {
@@ -129,7 +129,7 @@ fn one_segment(pair: &mut Pair, client: SocketId, server: SocketId, count: Optio
     assert_eq!(received.map(|received| received.len), Ok(PAYLOAD.len()));
     pair.exchange();
     // Beyond the delayed acknowledgement (200 ms at most).
-    pair.now = pair.now + SimDuration::from_secs(1);
+    pair.now += SimDuration::from_secs(1);
     pair.server.on_timer(pair.now);
     pair.exchange();
 }

@@ -86,7 +86,7 @@ fn events_of(number: u64) -> [(SimTime, Event); EVENTS_PER_OP as usize] {
     // Latencies vary, so that there is something to sort.
     let step = SimDuration::from_micros(500 + number * 7919 % 400);
     events.map(|event| {
-        at = at + step;
+        at += step;
         (at, event)
     })
 }
