@@ -68,6 +68,7 @@ fn host_config(host: &HostPlan, hosts_file: HostsFile) -> HostConfig {
         name: host.name.clone(),
         addresses: host.addresses.clone(),
         interface_mtu: host.interface_mtu,
+        silent_link: None,
         sysctls: host.sysctls.clone(),
         resolver: resolver_config(&host.resolver),
         hosts_file,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use halfopen_core::{SimDuration, SimTime};
 use halfopen_netstack::Sysctls;
+use halfopen_netstack::stack::SilentLink;
 
 use crate::hosts_file::HostsFile;
 
@@ -71,6 +72,24 @@ pub struct ResolverConfig {
     pub cache: StubCache,
 }
 
+impl Default for ResolverConfig {
+    /// What resolv.conf(5) says of an empty file, and no server.
+    fn default() -> ResolverConfig {
+        ResolverConfig {
+            nameservers: Vec::new(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: SimDuration::from_secs(5),
+            attempts: 2,
+            rotate: false,
+            single_request: false,
+            single_request_reopen: false,
+            use_vc: false,
+            cache: StubCache::None,
+        }
+    }
+}
+
 /// One host: a process, its kernel and its one interface.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
@@ -80,6 +99,8 @@ pub struct HostConfig {
     pub addresses: Vec<IpAddr>,
     /// The interface's MTU in bytes.
     pub interface_mtu: u32,
+    /// A part of its link in which nobody answers ARP.
+    pub silent_link: Option<SilentLink>,
     /// The settings of its kernel.
     pub sysctls: Sysctls,
     /// Its C library's resolver.
@@ -90,4 +111,21 @@ pub struct HostConfig {
     pub clock_offset_nanos: i64,
     /// Descriptors a process may have (RLIMIT_NOFILE).
     pub fd_limit: u32,
+}
+
+impl HostConfig {
+    /// A host with a name and addresses, and all else as Linux has it: an Ethernet's MTU, 1024 descriptors.
+    pub fn new(name: &str, addresses: Vec<IpAddr>) -> HostConfig {
+        HostConfig {
+            name: name.to_owned(),
+            addresses,
+            interface_mtu: 1500,
+            silent_link: None,
+            sysctls: Sysctls::default(),
+            resolver: ResolverConfig::default(),
+            hosts_file: [].into(),
+            clock_offset_nanos: 0,
+            fd_limit: 1024,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use halfopen_core::{Event, HostId, SimTime, Stream};
 use halfopen_fabric::packet::Packet;
 use halfopen_netstack::Netstack;
 use halfopen_netstack::socket::SocketId;
-use halfopen_netstack::stack::{SilentLink, StackConfig};
+use halfopen_netstack::stack::StackConfig;
 
 use crate::Kernel;
 use crate::config::{HostConfig, ResolverConfig};
@@ -59,7 +59,6 @@ pub(crate) struct Host {
     power: Power,
     /// How often it lost its power: each time gives its stack other random numbers.
     power_losses: u64,
-    silent: Option<SilentLink>,
     started_before: bool,
     /// Whether it stands in the list of hosts to pump.
     dirty: bool,
@@ -93,7 +92,6 @@ impl Kernel {
             unsupported: BTreeSet::new(),
             power: Power::Off,
             power_losses: 0,
-            silent: None,
             started_before: false,
             dirty: false,
             config,
@@ -101,21 +99,18 @@ impl Kernel {
         host
     }
 
-    /// Tells of a part of a host's own link at which nobody answers ARP; before the host starts.
-    pub fn set_silent_link(&mut self, host: HostId, silent: SilentLink) {
-        let entry = &mut self.hosts[host.index()];
-        entry.silent = Some(silent);
-        entry.netstack.set_silent_link(silent);
-    }
-
     fn new_stack(&self, host: HostId, config: &HostConfig, power_losses: u64) -> Netstack {
-        Netstack::new(StackConfig {
+        let mut netstack = Netstack::new(StackConfig {
             host,
             addresses: config.addresses.clone(),
             interface_mtu: config.interface_mtu,
             sysctls: config.sysctls.clone(),
             random: stack_random(self.config.seed, host, power_losses),
-        })
+        });
+        if let Some(silent) = config.silent_link {
+            netstack.set_silent_link(silent);
+        }
+        netstack
     }
 
     /// The host of the current thread.
@@ -199,10 +194,7 @@ impl Kernel {
             self.timeline.cancel(timer);
         }
         let entry = &self.hosts[host.index()];
-        let mut netstack = self.new_stack(host, &entry.config, entry.power_losses);
-        if let Some(silent) = entry.silent {
-            netstack.set_silent_link(silent);
-        }
+        let netstack = self.new_stack(host, &entry.config, entry.power_losses);
         self.hosts[host.index()].netstack = netstack;
     }
 

@@ -10,7 +10,7 @@ use halfopen_core::id::FaultId;
 use halfopen_core::{Event, HostId, SimDuration, SimTime};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_interpose::{Handover, Main, Setup};
-use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
+use halfopen_kernel::{HostConfig, Kernel, KernelConfig, Scheduling, Step};
 use halfopen_live::Change;
 use halfopen_netstack::Sysctls;
 use halfopen_netstack::stack::SilentLink;
@@ -174,9 +174,6 @@ fn simulated(case: &Case) -> Trace {
     let mut mains: Vec<Main> = Vec::new();
     for (number, lives) in lives.iter().enumerate() {
         let host = kernel.add_host(host_config(case, number));
-        if case.silent && number == 0 {
-            kernel.set_silent_link(host, SilentLink { address: ON_SILENT_LINK, prefix_len: 24 });
-        }
         kernel.add_step(SimTime::ZERO, Step::StartHost(host));
         let (to_come, until) = (Mutex::new(lives.clone().into_iter()), case.until);
         mains.push(Arc::new(move || {
@@ -205,27 +202,8 @@ fn host_config(case: &Case, number: usize) -> HostConfig {
     for (name, value) in &case.sysctls[number] {
         sysctls.set(name, value).expect("a case names settings that there are");
     }
-    HostConfig {
-        name: HOSTS[number].to_owned(),
-        addresses: addresses(case, number),
-        interface_mtu: 1500,
-        sysctls,
-        resolver: ResolverConfig {
-            nameservers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: SimDuration::from_secs(5),
-            attempts: 2,
-            rotate: false,
-            single_request: false,
-            single_request_reopen: false,
-            use_vc: false,
-            cache: StubCache::None,
-        },
-        hosts_file: [].into(),
-        clock_offset_nanos: 0,
-        fd_limit: 1024,
-    }
+    let silent_link = (case.silent && number == 0).then_some(SilentLink { address: ON_SILENT_LINK, prefix_len: 24 });
+    HostConfig { sysctls, silent_link, ..HostConfig::new(HOSTS[number], addresses(case, number)) }
 }
 
 fn addresses(case: &Case, number: usize) -> Vec<IpAddr> {

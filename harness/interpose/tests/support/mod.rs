@@ -11,8 +11,7 @@ use halfopen_core::{Event, SimDuration, SimTime};
 use halfopen_fabric::config::FabricConfig;
 use halfopen_fabric::fabric::Fabric;
 use halfopen_interpose::{Handover, Main, Setup, StuckReport};
-use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
-use halfopen_netstack::Sysctls;
+use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step};
 
 /// Tells a child which test it is.
 const CHILD: &str = "HALFOPEN_INTERPOSE_CHILD";
@@ -214,25 +213,10 @@ pub fn address(number: usize) -> IpAddr {
 }
 
 fn host(number: usize, nameservers: &[IpAddr]) -> HostConfig {
+    let name = char::from(b'a' + number as u8).to_string();
     HostConfig {
-        name: char::from(b'a' + number as u8).to_string(),
-        addresses: vec![address(number)],
-        interface_mtu: 1500,
-        sysctls: Sysctls::default(),
-        resolver: ResolverConfig {
-            nameservers: nameservers.to_vec(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: SimDuration::from_secs(5),
-            attempts: 2,
-            rotate: false,
-            single_request: false,
-            single_request_reopen: false,
-            use_vc: false,
-            cache: StubCache::None,
-        },
+        resolver: ResolverConfig { nameservers: nameservers.to_vec(), ..ResolverConfig::default() },
         hosts_file: [(address(number), "myself".to_owned())].into(),
-        clock_offset_nanos: 0,
-        fd_limit: 1024,
+        ..HostConfig::new(&name, vec![address(number)])
     }
 }

@@ -16,9 +16,8 @@ use halfopen_fabric::config::FabricConfig;
 use halfopen_fabric::fabric::Fabric;
 use halfopen_kernel::{
     Address, Call, EpollEvent, EpollOp, Fd, HostConfig, Kernel, KernelConfig, Message, MsgFlags, Next, Outcome, PollFd,
-    ResolverConfig, Scheduling, Step, StubCache,
+    ResolverConfig, Scheduling, Step,
 };
-use halfopen_netstack::Sysctls;
 
 type Body = Pin<Box<dyn Future<Output = ()>>>;
 type Main = Rc<dyn Fn(Sys) -> Body>;
@@ -82,26 +81,10 @@ pub struct Sys {
 }
 
 pub fn host_config(name: &str, addresses: &[&str]) -> HostConfig {
+    let (nameservers, search) = (vec![IpAddr::from([10, 0, 0, 53])], vec!["internal".to_owned()]);
     HostConfig {
-        name: name.to_owned(),
-        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        interface_mtu: 1500,
-        sysctls: Sysctls::default(),
-        resolver: ResolverConfig {
-            nameservers: vec![IpAddr::from([10, 0, 0, 53])],
-            search: vec!["internal".to_owned()],
-            ndots: 1,
-            timeout: SimDuration::from_secs(5),
-            attempts: 2,
-            rotate: false,
-            single_request: false,
-            single_request_reopen: false,
-            use_vc: false,
-            cache: StubCache::None,
-        },
-        hosts_file: [].into(),
-        clock_offset_nanos: 0,
-        fd_limit: 1024,
+        resolver: ResolverConfig { nameservers, search, ..ResolverConfig::default() },
+        ..HostConfig::new(name, addresses.iter().map(|address| address.parse().unwrap()).collect())
     }
 }
 

@@ -8,8 +8,7 @@ use halfopen_core::{SimDuration, SimTime};
 use halfopen_fabric::config::FabricConfig;
 use halfopen_fabric::fabric::Fabric;
 use halfopen_interpose::{Handover, Main, Setup};
-use halfopen_kernel::{HostConfig, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache};
-use halfopen_netstack::Sysctls;
+use halfopen_kernel::{HostConfig, Kernel, KernelConfig, Scheduling, Step};
 
 /// A thread that is stepped through is slow; nothing here spins.
 const WATCHDOG: Duration = Duration::from_secs(3600);
@@ -59,25 +58,5 @@ pub fn main(body: impl Fn() + Send + Sync + 'static) -> Main {
 }
 
 fn host(number: u32) -> HostConfig {
-    HostConfig {
-        name: format!("host-{number}"),
-        addresses: vec![address(number)],
-        interface_mtu: 1500,
-        sysctls: Sysctls::default(),
-        resolver: ResolverConfig {
-            nameservers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: SimDuration::from_secs(5),
-            attempts: 2,
-            rotate: false,
-            single_request: false,
-            single_request_reopen: false,
-            use_vc: false,
-            cache: StubCache::None,
-        },
-        hosts_file: [].into(),
-        clock_offset_nanos: 0,
-        fd_limit: 1024,
-    }
+    HostConfig::new(&format!("host-{number}"), vec![address(number)])
 }

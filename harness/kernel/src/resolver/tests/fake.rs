@@ -91,15 +91,7 @@ impl FakeSystem {
             now: SimTime::ZERO,
             config: ResolverConfig {
                 nameservers: (0..servers.len()).map(server_address).collect(),
-                search: Vec::new(),
-                ndots: 1,
-                timeout: secs(5),
-                attempts: 2,
-                rotate: false,
-                single_request: false,
-                single_request_reopen: false,
-                use_vc: false,
-                cache: StubCache::None,
+                ..ResolverConfig::default()
             },
             hosts: Vec::new(),
             locals: ["127.0.0.1", "::1", "10.9.0.1"].map(|ip| ip.parse().unwrap()).to_vec(),
