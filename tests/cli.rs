@@ -1,14 +1,18 @@
 //! The command line, from outside: what it prints, what it leaves behind, and how it ends.
 #![forbid(unsafe_code)]
 
+mod outside;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use quick_xml::events::Event;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::outside::{child_of, objects, says, texts};
 
 /// One client, one upstream, and expectations to come. The jitter makes seeds differ.
 const HEAD: &str = "\
@@ -83,41 +87,21 @@ impl Folder {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halfopen"));
-        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        let mut command = outside::halfopen();
+        command.args(arguments).current_dir(self.0.path());
         command
     }
 
-    /// Runs the binary, and checks how it ended. What it printed comes back as text: stdout, stderr.
+    /// Runs the binary in it, and checks how it ended. What it printed comes back as text: stdout, stderr.
     #[track_caller]
     fn check(&self, arguments: &[&str], status: i32) -> (String, String) {
-        let output = self.command(arguments).output().expect("the binary runs");
-        let (stdout, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        (stdout, stderr)
+        outside::check(&mut self.command(arguments), status)
     }
 
     /// As [`check`](Folder::check), with `--format json`; the objects.
     #[track_caller]
     fn json(&self, arguments: &[&str], status: i32) -> Vec<Value> {
-        let (stdout, _) = self.check(&[arguments, &["--format", "json"]].concat(), status);
-        stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-            .collect()
-    }
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("output is UTF-8");
-    (text(&output.stdout), text(&output.stderr))
-}
-
-#[track_caller]
-fn says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        objects(&self.check(&[arguments, &["--format", "json"]].concat(), status).0)
     }
 }
 
@@ -515,16 +499,6 @@ fn a_run_that_is_killed_from_outside_is_an_error() {
     let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert_eq!(object["verdict"], "error");
     says(object["error"].as_str().unwrap_or_default(), &["SIGKILL"]);
-}
-
-/// A process whose parent is this one: the fourth field of `/proc/PID/stat` (proc_pid_stat(5)).
-fn child_of(parent: u32) -> Option<u32> {
-    fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).find_map(|entry| {
-        let child = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?;
-        (fields.split(' ').nth(1)?.parse() == Ok(parent)).then_some(child)
-    })
 }
 
 #[test]

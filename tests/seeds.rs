@@ -1,12 +1,16 @@
 //! Many seeds at once: each is the run that it is alone, and its end is its own.
 #![forbid(unsafe_code)]
 
+mod outside;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+
+use crate::outside::{child_of, says, texts};
 
 /// Two hosts, a hundred requests, some loss; `hasty` fails with nearly every seed, `patient` with none.
 const SMALL: &str = "tests/scenarios/seeds.yaml";
@@ -18,49 +22,32 @@ fn root() -> PathBuf {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_halfopen"));
-    command.arg("run").args(arguments).current_dir(root()).stdin(Stdio::null());
+    let mut command = outside::halfopen();
+    command.arg("run").args(arguments).current_dir(root());
     command
 }
 
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("output is UTF-8");
-    (text(&output.stdout), text(&output.stderr))
-}
-
-/// Runs the binary, and checks how it ended. What it printed comes back as text: stdout, stderr.
 #[track_caller]
 fn check(arguments: &[&str], status: i32) -> (String, String) {
-    let output = command(arguments).output().expect("the binary runs");
-    let (stdout, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
-    (stdout, stderr)
+    outside::check(&mut command(arguments), status)
 }
 
 /// The objects of `--format json`, without what is real time.
-fn objects(stdout: &str) -> Vec<Value> {
-    let object = |line| {
-        let mut object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+fn timeless(stdout: &str) -> Vec<Value> {
+    let mut objects = outside::objects(stdout);
+    for object in &mut objects {
         object.as_object_mut().expect("an object").remove("wall_s");
-        object
-    };
-    stdout.lines().map(object).collect()
+    }
+    objects
 }
 
 #[track_caller]
 fn json(arguments: &[&str], status: i32) -> Vec<Value> {
-    objects(&check(&[arguments, &["--format", "json"]].concat(), status).0)
+    timeless(&check(&[arguments, &["--format", "json"]].concat(), status).0)
 }
 
 fn seeds(objects: &[Value]) -> Vec<u64> {
     objects.iter().map(|object| object["seed"].as_u64().expect("a seed")).collect()
-}
-
-#[track_caller]
-fn says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
 }
 
 /// A scenario of the repository and one of its variants.
@@ -78,7 +65,7 @@ fn a_seed_is_the_same_run_alone_and_among_others() {
         // Not whether they pass: whether they are the same.
         let of = |more: &[&str]| {
             let output = command(&[&this, more].concat()).output().expect("the binary runs");
-            objects(&texts(&output).0)
+            timeless(&texts(&output).0)
         };
         let alone = of(&["--seed", "7"]);
         assert_eq!(alone.len(), 1, "{file}");
@@ -217,16 +204,6 @@ fn a_run_that_takes_too_long_is_an_error_of_its_own() {
     assert_eq!(runs[2..4], patient);
 }
 
-/// A process whose parent is this one: the fourth field of `/proc/PID/stat` (proc_pid_stat(5)).
-fn child_of(parent: u32) -> Option<u32> {
-    fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).find_map(|entry| {
-        let child = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?;
-        (fields.split(' ').nth(1)?.parse() == Ok(parent)).then_some(child)
-    })
-}
-
 #[test]
 fn a_run_that_dies_takes_no_other_with_it() {
     let (_folder, file) = long();
@@ -244,7 +221,7 @@ fn a_run_that_dies_takes_no_other_with_it() {
     assert!(killed.success());
     let output = parent.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(2));
-    let runs = objects(&texts(&output).0);
+    let runs = timeless(&texts(&output).0);
     let verdicts: Vec<&str> = runs.iter().filter_map(|run| run["verdict"].as_str()).collect();
     assert_eq!(verdicts[..2], ["error", "pass"], "{runs:?}");
     says(runs[0]["error"].as_str().expect("a reason"), &["SIGKILL"]);
