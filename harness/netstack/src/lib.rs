@@ -4,6 +4,7 @@
 //! calls come in as methods that never block; what a program would wait for is told by [`Readiness`].
 #![forbid(unsafe_code)]
 
+mod memory;
 pub mod readiness;
 pub mod socket;
 pub mod stack;

@@ -100,7 +100,7 @@ impl<const N: usize> Parse for [u32; N] {
     }
 }
 
-// Source of every default: `sysctl -a` in a fresh network namespace of Linux 6.18 (docs/fidelity notes), checked with
+// Source of every default: `sysctl -a` in a fresh network namespace of Linux 6.18, checked with
 // Documentation/networking/ip-sysctl.rst of 6.12.
 sysctls! {
     /// Retransmissions of a SYN in the exponential phase.

@@ -1,6 +1,6 @@
 //! One TCP connection against another over a scripted path: tests that read like packet traces.
 //!
-//! Expected times come from measurements of Linux 6.18 (docs, fidelity notes). Nominal timers are compared with measured
+//! Expected times come from measurements of Linux 6.18. Nominal timers are compared with measured
 //! ones within the kernel's timer wheel: a measured time may be later by 6.25 % and one step of the wheel, never earlier.
 
 #[path = "tcp/black_holes.rs"]

@@ -1,5 +1,5 @@
-//! Name resolution in virtual time against scripted name servers. The tables are those of the fidelity notes: what
-//! glibc 2.36 was measured to do, query by query.
+//! Name resolution in virtual time against scripted name servers. The tables are what glibc 2.36 was measured to do,
+//! query by query.
 
 mod fake;
 mod glibc;

@@ -12,8 +12,8 @@ use halfopen_core::{SimDuration, SimTime};
 use halfopen_fabric::packet::{IcmpError, Packet};
 
 use super::icmp::{CODE_HOST, quote};
-use super::udp::datagram_cost;
 use super::{Netstack, Timer};
+use crate::memory;
 
 /// How often a neighbour is asked for (Linux `net.ipv4.neigh.default.mcast_solicit`).
 const QUESTIONS: u64 = 3;
@@ -54,7 +54,7 @@ impl Neighbours {
 
     /// A packet waits. Gives whether its neighbour must be asked for, and what has to go to make room.
     fn wait(&mut self, packet: Packet) -> (bool, Vec<Packet>) {
-        let cost = |packet: &Packet| datagram_cost(packet.wire_len());
+        let cost = |packet: &Packet| memory::datagram(packet.wire_len());
         let first = !self.waiting.contains_key(&packet.dst);
         let queue = self.waiting.entry(packet.dst).or_default();
         let mut dropped = Vec::new();

@@ -12,6 +12,7 @@ use super::address::{self, LocalScope, Purpose};
 use super::ports::Holder;
 use super::table::{Bound, Role};
 use super::{Netstack, Received};
+use crate::memory;
 use crate::readiness::Readiness;
 use crate::socket::{Kind, MtuDiscover, Shutdown, SocketId};
 
@@ -19,25 +20,6 @@ use crate::socket::{Kind, MtuDiscover, Shutdown, SocketId};
 const UDP_HEADER_BYTES: usize = 8;
 /// Largest IP packet (IPv4 counts its header in the 16-bit length, IPv6 does not).
 const IP_LENGTH_MAX: usize = 65_535;
-/// What Linux adds to a datagram's bytes before it allocates: headers, headroom and `skb_shared_info`. This and the two
-/// constants below reproduce how many datagrams of each size a receive queue holds on Linux 6.18 (loopback).
-const ALLOCATION_EXTRA_BYTES: usize = 379;
-/// Smallest allocation for a packet; the next are powers of two from 1024 to 16384.
-const ALLOCATION_BYTES_MIN: usize = 576;
-/// The `sk_buff` itself.
-const SK_BUFF_BYTES: usize = 256;
-
-/// What a queued datagram costs of SO_RCVBUF (Linux `truesize`).
-pub(super) fn datagram_cost(len: usize) -> usize {
-    let allocated = match len + ALLOCATION_EXTRA_BYTES {
-        small if small <= ALLOCATION_BYTES_MIN => ALLOCATION_BYTES_MIN,
-        medium if medium <= 16_384 => medium.next_power_of_two(),
-        // Larger ones lie in pages, with little slack.
-        _ => len + ALLOCATION_BYTES_MIN,
-    };
-    allocated + SK_BUFF_BYTES
-}
-
 #[derive(Debug)]
 struct Datagram {
     from: SocketAddr,
@@ -94,7 +76,7 @@ impl Udp {
         buffer[..len].copy_from_slice(&datagram.payload[..len]);
         let received = Received { len, full_len, from: datagram.from };
         if !peek {
-            self.queued_bytes -= datagram_cost(full_len);
+            self.queued_bytes -= memory::datagram(full_len);
             self.queue.pop_front();
         }
         Ok(Some(received))
@@ -159,7 +141,7 @@ impl Netstack {
         };
         let limit = self.socket_ref(id).options.receive_buffer.unwrap_or(self.sysctls.rmem_default) as usize;
         let udp = self.udp_mut(id);
-        let cost = datagram_cost(datagram.payload.len());
+        let cost = memory::datagram(datagram.payload.len());
         // An empty queue takes any datagram (Linux `__udp_enqueue_schedule_skb`).
         if udp.queued_bytes + cost > limit && !udp.queue.is_empty() {
             return self.report_drop(DropReason::QueueFull, packet.info());

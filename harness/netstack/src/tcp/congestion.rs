@@ -1,6 +1,7 @@
 //! The congestion window: slow start, CUBIC and HyStart, in integers as Linux computes them.
 //!
-//! Source of the constants: Linux net/ipv4/tcp_cubic.c (docs/fidelity notes, A1). Windows are in segments.
+//! Source of the constants: Linux net/ipv4/tcp_cubic.c (fidelity cases flow/slow-start, flow/cubic-after-loss). Windows
+//! are in segments.
 
 use halfopen_core::{SimDuration, SimTime};
 

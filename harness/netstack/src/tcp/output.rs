@@ -10,16 +10,13 @@ use super::connection::Connection;
 use super::pmtu::{MSS_DEFAULT, Probe};
 use super::sendbuf::{Sent, segments_of};
 use super::timers::Purpose;
+use crate::memory::{DESCRIPTOR, SENT_AROUND, SENT_HEADROOM};
 use crate::socket::MtuDiscover;
 
-/// Room that Linux reserves for headers and bookkeeping with each segment (MAX_TCP_HEADER and skb_shared_info), and the
-/// sk_buff itself: how the send buffer grows with the congestion window.
-const SEGMENT_OVERHEAD: u64 = 576;
-const SK_BUFF: u64 = 256;
 /// Segments in the smallest bundle that is handed down at once (sysctl net.ipv4.tcp_min_tso_segs).
 const BUNDLE_SEGMENTS_MIN: u32 = 2;
 /// Bytes in the largest bundle (Linux sk_dst_gso_max_size: the legacy 64 KiB less MAX_TCP_HEADER and one).
-const BUNDLE_BYTES_MAX: u64 = 65_536 - 257;
+const BUNDLE_BYTES_MAX: u64 = 65_536 - (SENT_HEADROOM + 1);
 /// A bundle is about a millisecond's worth at the pacing rate (Linux sk_pacing_shift: 1/1024 s).
 const PACING_SHIFT: u32 = 10;
 /// The pacing rate in hundredths of a window per round trip, in slow start and after (sysctls tcp_pacing_ss_ratio and
@@ -407,7 +404,7 @@ impl Connection {
         if self.options.send_buffer.is_some() {
             return;
         }
-        let segment = (u64::from(self.size.clamp.max(self.size.mss)) + SEGMENT_OVERHEAD).next_power_of_two() + SK_BUFF;
+        let segment = (u64::from(self.size.clamp.max(self.size.mss)) + SENT_AROUND).next_power_of_two() + DESCRIPTOR;
         let window = self.congestion.cwnd.max(INITIAL_WINDOW).max(self.recovery.reordering + 1);
         let wanted = (2 * u64::from(window) * segment).min(u64::from(self.sysctls.tcp_wmem[2]));
         self.snd.buffer = self.snd.buffer.max(wanted);

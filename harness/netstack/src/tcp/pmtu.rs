@@ -1,6 +1,6 @@
 //! Segment sizes: the MSS, the path MTU that ICMP tells, and packetization-layer discovery for paths that tell nothing.
 //!
-//! Names follow Linux (`tcp_sync_mss`, `tcp_mtu_probing`); docs/fidelity notes, A8.
+//! Names follow Linux (`tcp_sync_mss`, `tcp_mtu_probing`); what they do is in the fidelity family mtu.
 
 use halfopen_core::{SimDuration, SimTime};
 

@@ -1,9 +1,9 @@
 //! The receive side: bytes in order, bytes beyond a gap, and the window that is offered.
 //!
 //! A share of the buffer is offered as window (Linux's `scaling_ratio`): half at first, so the default `tcp_rmem` of
-//! 128 KiB gives the 64240 and 65160 that Linux shows (docs/fidelity notes, A1); then as much as segments of the peer's
-//! size leave after the memory around them. The window only ever shrinks by being used. What is queued counts its bytes
-//! alone.
+//! 128 KiB gives the 64240 and 65160 that Linux shows (the SYN and SYN-ACK of every fidelity case); then as much as
+//! segments of the peer's size leave after the memory around them. The window only ever shrinks by being used. What is
+//! queued takes of the buffer what the packets that brought it take of memory.
 
 use std::collections::VecDeque;
 
@@ -12,6 +12,7 @@ use halfopen_core::{SimDuration, SimTime};
 
 use super::reassembly::Reassembly;
 use super::space::{ORIGIN, Space};
+use crate::memory::{DESCRIPTOR, RECEIVED_AROUND};
 
 /// Largest window scale (RFC 7323).
 const WINDOW_SCALE_MAX: u32 = 14;
@@ -28,16 +29,12 @@ const GROWTH_SEGMENT_MIN: usize = 128;
 
 /// Headers of a segment with timestamps.
 const HEADERS: u64 = 52;
-/// Room in front of a packet (Linux NET_SKB_PAD) and bookkeeping behind it (skb_shared_info on x86-64).
-const AROUND: u64 = 64 + 320;
-/// The descriptor of a packet (sk_buff on x86-64).
-const DESCRIPTOR: u64 = 256;
 /// How much of its data fits into a page, and what that takes: so is what does not fit packed together (tcp_collapse).
 const PAGE: u64 = 4096;
 
 /// The block of kmalloc's in which a received segment lies.
 fn block(payload: usize) -> u64 {
-    (payload as u64 + HEADERS + AROUND).next_power_of_two()
+    (payload as u64 + HEADERS + RECEIVED_AROUND).next_power_of_two()
 }
 
 /// What a received segment takes of memory (Linux alloc_skb and SKB_TRUESIZE). Measured with a TUN device: 1448 bytes
@@ -273,7 +270,7 @@ impl Receiver {
             _ => {
                 let memory = true_size(data.len());
                 self.memory += memory;
-                Chunk { memory, room: block(data.len()) - AROUND - HEADERS - len, data }
+                Chunk { memory, room: block(data.len()) - RECEIVED_AROUND - HEADERS - len, data }
             }
         };
         self.queue.push_back(chunk);
@@ -292,7 +289,7 @@ impl Receiver {
         let loose = |chunk: &Chunk| self.window_from(chunk.memory) > chunk.data.len() as u64;
         let Some(first) = self.queue.iter().position(loose) else { return };
         for chunk in self.queue.iter_mut().skip(first) {
-            (chunk.memory, chunk.room) = (chunk.data.len() as u64 * (PAGE + DESCRIPTOR) / (PAGE - AROUND), 0);
+            (chunk.memory, chunk.room) = (chunk.data.len() as u64 * (PAGE + DESCRIPTOR) / (PAGE - RECEIVED_AROUND), 0);
         }
         self.memory = self.queue.iter().map(|chunk| chunk.memory).sum();
     }
@@ -396,7 +393,7 @@ impl Receiver {
         }
         let unit = 1u64 << self.scale;
         let mut free = self.free_space();
-        if free < full / 2 {
+        if self.is_tight() {
             free = free / unit * unit;
             // Silly window avoidance: nothing rather than a little.
             if free < self.full_space() / 16 || free < mss {
@@ -527,7 +524,7 @@ mod tests {
 
     #[test]
     fn initial_windows_are_those_of_linux() {
-        // docs/fidelity notes, A1; the last row is a server with SO_RCVBUF of 8 KiB (doubled).
+        // Measured on Linux 6.18; the last row is a server with SO_RCVBUF of 8 KiB (doubled).
         for (locked, mss, window, scale) in
             [(None, 1460, 64240, 10), (None, 1448, 65160, 10), (Some(16_384), 1448, 7240, 0)]
         {

@@ -12,9 +12,11 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::{Bytes, BytesMut};
 use halfopen_core::SimTime;
 
+use crate::memory::{DESCRIPTOR, SENT_AROUND};
+
 /// What a buffer without data takes (Linux SKB_TRUESIZE of a head with room for MAX_TCP_HEADER), in bytes; its data are
 /// counted by the byte.
-pub(super) const BUFFER_OVERHEAD: usize = 832;
+pub(super) const BUFFER_OVERHEAD: usize = (SENT_AROUND + DESCRIPTOR) as usize;
 
 /// A bundle of segments that was sent and is not yet acknowledged.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What each timer does, and when a connection is given up.
 //!
 //! Giving up is a matter of time, not of counts: the time that N doubling timeouts from the least RTO would take, counted
-//! from the first *repetition* (Linux retransmits_timed_out; docs/fidelity notes, A3 and A5).
+//! from the first *repetition* (Linux retransmits_timed_out; fidelity cases dead-peers/retries2-*, user-timeout-*).
 
 use halfopen_core::event::{ProbeKind, RetransmitKind, TcpState};
 use halfopen_core::{SimDuration, SimTime};
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_model_of_giving_up() {
-        // docs/fidelity notes, A3.
+        // 200 ms, doubled each time, at most 120 s: the sum of all of them.
         for (retries, millis) in [(3, 3_000), (5, 12_600), (6, 25_400), (7, 51_000), (8, 102_200), (15, 924_600)] {
             let limit = model_timeout(retries, SimDuration::from_millis(200), SimDuration::from_secs(120));
             assert_eq!(limit.as_millis(), millis, "retries2 = {retries}");

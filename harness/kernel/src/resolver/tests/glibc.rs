@@ -1,5 +1,5 @@
-//! glibc 2.36 against every kind of server, as measured (fidelity notes, DNS, table E1; and what that table leaves
-//! open with Debian's 2.36-9+deb12u14 and scripted servers on a loopback of its own).
+//! glibc 2.36 against every kind of server, as measured (Debian's 2.36-9+deb12u14, scripted servers on a loopback of its
+//! own).
 
 use hickory_proto::op::ResponseCode;
 
