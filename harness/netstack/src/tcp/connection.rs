@@ -264,6 +264,7 @@ impl Connection {
         if taken == 0 {
             return Err(Errno::EAGAIN);
         }
+        self.queue.set_psh(true);
         self.push(now, if taken < data.len() { Nagle::Off } else { self.nagle() });
         Ok(taken)
     }
@@ -286,13 +287,17 @@ impl Connection {
                 self.check_idle_restart(now);
             }
             let part = &data[taken..data.len().min(taken + room)];
-            taken += part.len();
             self.queue.push(part, goal);
+            if taken == 0 {
+                self.queue.set_psh(false);
+            }
+            taken += part.len();
             if taken == data.len() || part.len() < room {
                 continue;
             }
             if self.write_end() > pushed + self.snd.max_window / 2 {
                 pushed = self.write_end();
+                self.queue.set_psh(true);
                 self.push(now, Nagle::Off);
             } else if self.queue.is_tail_first() {
                 self.write(now, Nagle::Off, Burst::One);

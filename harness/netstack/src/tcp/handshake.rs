@@ -58,7 +58,7 @@ impl Connection {
         // A later RTO measures from here: the clock of the give-up runs from the first SYN (Linux tcp_connect).
         connection.recovery.retrans_stamp = Some(now);
         connection.snd.nxt = ORIGIN + 1;
-        connection.queue.launch(now, ORIGIN, bytes::Bytes::new(), usize::MAX, true, false);
+        connection.queue.launch(now, ORIGIN, bytes::Bytes::new(), usize::MAX, TcpFlags::SYN);
         connection.send_flight(now, 0);
         connection.rearm_rto(now);
         connection

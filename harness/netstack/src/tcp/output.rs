@@ -180,14 +180,10 @@ impl Connection {
 
     /// Payload of the next bundle of at most `quota` segments; `None` if it has to wait (Linux tcp_snd_wnd_test,
     /// tcp_nagle_test, tcp_mss_split_point).
-    fn next_bundle(&self, mss: usize, quota: u32, nagle: Nagle) -> Option<usize> {
+    fn next_bundle(&mut self, mss: usize, quota: u32, nagle: Nagle) -> Option<usize> {
         let most = quota as usize * mss;
-        let (mut first, mut more) = self.queue.first_unsent();
-        if more && first < most {
-            // What fits comes over from the next buffer (Linux tcp_grow_skb).
-            first = most.min(self.queue.unsent_len());
-            more = first < self.queue.unsent_len();
-        }
+        self.queue.grow_first(most);
+        let (first, more) = self.queue.first_unsent();
         let fin = self.queue.fin_waiting && !more;
         let window = self.window_end().saturating_sub(self.snd.nxt);
         let needed = if first > mss { mss as u64 } else { first as u64 + u64::from(fin) };
@@ -223,14 +219,19 @@ impl Connection {
 
     /// Sends the next `len` unsent bytes in segments of `mss`, the FIN with them if it is their turn.
     pub(super) fn send_new(&mut self, now: SimTime, len: usize, mss: usize, fin: bool) {
-        let payload = self.queue.take_unsent(len);
+        let (payload, psh) = self.queue.take_unsent(len);
+        let mut flags = TcpFlags::ACK;
+        if psh {
+            flags = flags.with(TcpFlags::PSH);
+        }
         if fin {
             self.queue.fin_waiting = false;
+            flags = flags.with(TcpFlags::FIN);
         }
         let was_idle = self.queue.packets_out() == 0;
         let start = self.snd.nxt;
         self.snd.nxt += len as u64 + u64::from(fin);
-        self.queue.launch(now, start, payload, mss, false, fin);
+        self.queue.launch(now, start, payload, mss, flags);
         self.send_flight(now, self.queue.bundles() - 1);
         if was_idle || self.timers.armed() == Some(Purpose::LossProbe) {
             self.rearm_rto(now);
@@ -239,19 +240,18 @@ impl Connection {
 
     /// Puts a bundle of the flight on the wire, segment by segment.
     pub(super) fn send_flight(&mut self, now: SimTime, index: usize) {
-        let Sent { start, mut payload, mss, segments, syn, fin, .. } =
+        let Sent { start, mut payload, mss, segments, syn, fin, psh, .. } =
             self.queue.get(index).expect("a bundle in flight").clone();
         if syn {
             return self.send_syn(now);
         }
         let has_data = !payload.is_empty();
-        let end = start + payload.len() as u64 + u64::from(fin);
-        let is_end = self.queue.unsent_len() == 0 && end == self.snd.nxt;
         let mut at = start;
         for left in (0..segments).rev() {
             let part = if left > 0 { payload.split_to(mss) } else { std::mem::take(&mut payload) };
             let mut flags = TcpFlags::ACK;
-            if left == 0 && has_data && is_end {
+            // Linux pushes the end of every bundle of several, so that the receiver hands it on at once.
+            if left == 0 && (psh || segments > 1) {
                 flags = flags.with(TcpFlags::PSH);
             }
             if left == 0 && fin {

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use halfopen_core::SimTime;
+use halfopen_core::event::TcpFlags;
 
 use crate::memory::{DESCRIPTOR, SENT_AROUND};
 
@@ -29,6 +30,8 @@ pub(super) struct Sent {
     pub segments: u32,
     pub syn: bool,
     pub fin: bool,
+    /// A write ended with it, or pushed on the way: its last segment says so.
+    pub psh: bool,
     /// Last (re)transmission.
     pub sent_at: SimTime,
     /// Number of that transmission, in the order of all of them.
@@ -62,11 +65,19 @@ pub(super) fn segments_of(len: usize, mss: usize) -> u32 {
     if len <= mss { 1 } else { len.div_ceil(mss) as u32 }
 }
 
+/// A buffer that was filled and not sent; its bytes are the next ones of [`SendQueue::unsent_data`].
+#[derive(Clone, Copy, Debug)]
+struct Unsent {
+    len: usize,
+    psh: bool,
+}
+
 /// The send queue.
 #[derive(Clone, Default, Debug)]
 pub(super) struct SendQueue {
-    /// Buffers that were filled and not sent; of the first the front may be.
-    unsent: VecDeque<BytesMut>,
+    /// What waits; of the first buffer the front may have been sent.
+    unsent: VecDeque<Unsent>,
+    unsent_data: VecDeque<BytesMut>,
     unsent_len: usize,
     /// A FIN waits behind the unsent bytes.
     pub fin_waiting: bool,
@@ -88,7 +99,7 @@ pub(super) struct SendQueue {
 impl SendQueue {
     /// How much the last unsent buffer still takes if it is filled up to `goal` bytes; 0 if there is none.
     pub fn tail_room(&self, goal: usize) -> usize {
-        self.unsent.back().map_or(0, |tail| goal.saturating_sub(tail.len()))
+        self.unsent.back().map_or(0, |tail| goal.saturating_sub(tail.len))
     }
 
     /// Appends what the program wrote: to the last buffer if that is not filled, else as a new one.
@@ -96,16 +107,36 @@ impl SendQueue {
         let room = self.tail_room(goal);
         self.unsent_len += data.len();
         if room == 0 {
-            self.unsent.push_back(BytesMut::from(data));
+            self.unsent.push_back(Unsent { len: data.len(), psh: false });
+            self.unsent_data.push_back(BytesMut::from(data));
             return;
         }
         assert!(data.len() <= room, "{} bytes for a room of {room}", data.len());
-        let tail = self.unsent.back_mut().expect("a buffer with room");
+        self.unsent.back_mut().expect("a buffer with room").len += data.len();
+        let tail = self.unsent_data.back_mut().expect("a buffer with bytes");
         if tail.capacity() - tail.len() < data.len() {
             // Twice as much, that small writes are not copied again and again.
             tail.reserve(data.len().max(tail.len().min(room)));
         }
         tail.extend_from_slice(data);
+    }
+
+    /// Whether the last unsent buffer, if there is one, ends with PSH (Linux tcp_mark_push; a write that goes on in a
+    /// buffer takes it back).
+    pub fn set_psh(&mut self, psh: bool) {
+        if let Some(tail) = self.unsent.back_mut() {
+            tail.psh = psh;
+        }
+    }
+
+    /// Cuts the first unsent buffer after `len` bytes if it is longer. It and what is cut off end with PSH.
+    pub fn cut_first(&mut self, len: usize) {
+        let Some(first) = self.unsent.front_mut() else { return };
+        first.psh = true;
+        if first.len > len {
+            first.len -= len;
+            self.unsent.push_front(Unsent { len, psh: true });
+        }
     }
 
     /// Whether only one buffer waits to be sent.
@@ -115,7 +146,7 @@ impl SendQueue {
 
     /// Bytes in the first unsent buffer, and whether there are more buffers.
     pub fn first_unsent(&self) -> (usize, bool) {
-        (self.unsent.front().map_or(0, BytesMut::len), self.unsent.len() > 1)
+        (self.unsent.front().map_or(0, |first| first.len), self.unsent.len() > 1)
     }
 
     pub fn unsent_len(&self) -> usize {
@@ -152,34 +183,62 @@ impl SendQueue {
         (self.packets_out + self.retrans_out).saturating_sub(self.sacked_out + self.lost_out)
     }
 
-    /// Takes the next `len` unsent bytes; without a copy where they lie in one piece.
-    pub fn take_unsent(&mut self, len: usize) -> Bytes {
+    /// Fills the first unsent buffer up to `len` bytes from the one behind it (Linux tcp_grow_skb). One that is used up
+    /// leaves its PSH.
+    pub fn grow_first(&mut self, len: usize) {
+        if self.unsent.len() < 2 || self.unsent[0].len >= len {
+            return;
+        }
+        let moved = self.unsent[1].len.min(len - self.unsent[0].len);
+        self.unsent[0].len += moved;
+        self.unsent[1].len -= moved;
+        if self.unsent[1].len == 0 {
+            self.unsent[0].psh |= self.unsent[1].psh;
+            self.unsent.remove(1);
+        }
+    }
+
+    /// Takes the next `len` unsent bytes, without a copy where they lie in one piece; and whether a buffer that was
+    /// taken to its end has PSH.
+    pub fn take_unsent(&mut self, len: usize) -> (Bytes, bool) {
         assert!(len <= self.unsent_len, "{len} of {} unsent bytes", self.unsent_len);
         self.unsent_len -= len;
-        if len == 0 {
-            return Bytes::new();
+        let (mut left, mut psh) = (len, false);
+        while left > 0 {
+            let first = self.unsent.front_mut().expect("unsent bytes");
+            let part = first.len.min(left);
+            first.len -= part;
+            left -= part;
+            if first.len == 0 {
+                psh |= first.psh;
+                self.unsent.pop_front();
+            }
         }
-        let first = self.unsent.front_mut().expect("unsent bytes");
+        (self.take_data(len), psh)
+    }
+
+    fn take_data(&mut self, len: usize) -> Bytes {
+        let Some(first) = self.unsent_data.front_mut() else { return Bytes::new() };
         if first.len() > len {
             return first.split_to(len).freeze();
         }
         if first.len() == len {
-            return self.unsent.pop_front().expect("just seen").freeze();
+            return self.unsent_data.pop_front().expect("just seen").freeze();
         }
         let mut gathered = BytesMut::with_capacity(len);
         while gathered.len() < len {
-            let chunk = self.unsent.front_mut().expect("unsent bytes");
-            let part = chunk.split_to((len - gathered.len()).min(chunk.len()));
+            let first = self.unsent_data.front_mut().expect("unsent bytes");
+            let part = first.split_to((len - gathered.len()).min(first.len()));
             gathered.extend_from_slice(&part);
-            if chunk.is_empty() {
-                self.unsent.pop_front();
+            if first.is_empty() {
+                self.unsent_data.pop_front();
             }
         }
         gathered.freeze()
     }
 
-    /// Puts a bundle in flight, to be cut into segments of `mss`.
-    pub fn launch(&mut self, now: SimTime, start: u64, payload: Bytes, mss: usize, syn: bool, fin: bool) {
+    /// Puts a bundle in flight, to be cut into segments of `mss`; of the flags SYN, FIN and PSH count.
+    pub fn launch(&mut self, now: SimTime, start: u64, payload: Bytes, mss: usize, flags: TcpFlags) {
         assert!(self.flight.back().is_none_or(|last| last.end() == start), "flight has no gaps");
         self.flight_bytes += payload.len();
         let segments = segments_of(payload.len(), mss);
@@ -188,8 +247,9 @@ impl SendQueue {
             payload,
             mss,
             segments,
-            syn,
-            fin,
+            syn: flags.has(TcpFlags::SYN),
+            fin: flags.has(TcpFlags::FIN),
+            psh: flags.has(TcpFlags::PSH),
             sent_at: now,
             transmission: 0,
             sacked: false,
@@ -400,7 +460,7 @@ impl SendQueue {
         second.payload = first.payload.split_off(len);
         second.start = first.start + len as u64;
         second.syn = false;
-        first.fin = false;
+        (first.fin, first.psh) = (false, false);
         first.cut(mss);
         second.cut(mss);
         if self.to_repair.contains(&first.start) {
@@ -442,6 +502,7 @@ impl SendQueue {
             first.payload = joined.freeze();
         }
         first.fin = next.fin;
+        first.psh |= next.psh;
         first.ever_retransmitted |= next.ever_retransmitted;
         true
     }
@@ -462,7 +523,8 @@ impl SendQueue {
         assert_eq!(self.lost_out, count(|s| s.lost));
         assert_eq!(self.retrans_out, count(|s| s.retransmitted));
         assert_eq!(self.flight_bytes, self.flight.iter().map(|s| s.payload.len()).sum::<usize>());
-        assert_eq!(self.unsent_len, self.unsent.iter().map(BytesMut::len).sum::<usize>());
+        assert_eq!(self.unsent_len, self.unsent.iter().map(|buffer| buffer.len).sum::<usize>());
+        assert_eq!(self.unsent_len, self.unsent_data.iter().map(BytesMut::len).sum::<usize>());
         for start in &self.to_repair {
             assert!(self.find(*start).is_some_and(|index| self.flight[index].lost), "{start} is to be repaired");
         }
@@ -480,8 +542,8 @@ mod tests {
         let mut at = 0;
         for &size in sizes {
             queue.push(&vec![7; size], size);
-            let payload = queue.take_unsent(size);
-            queue.launch(SimTime::ZERO, at, payload, MSS, false, false);
+            let (payload, _) = queue.take_unsent(size);
+            queue.launch(SimTime::ZERO, at, payload, MSS, TcpFlags::ACK);
             at += size as u64;
         }
         queue
@@ -540,8 +602,8 @@ mod tests {
         for buffer in [&b"abc"[..], b"de", b"fghij"] {
             queue.push(buffer, 1);
         }
-        assert_eq!(queue.take_unsent(6), &b"abcdef"[..]);
-        assert_eq!(queue.take_unsent(4), &b"ghij"[..]);
+        assert_eq!(queue.take_unsent(6).0, &b"abcdef"[..]);
+        assert_eq!(queue.take_unsent(4).0, &b"ghij"[..]);
         assert_eq!(queue.unsent_len(), 0);
     }
 
@@ -554,5 +616,42 @@ mod tests {
         queue.push(b"f", 5);
         assert_eq!((queue.first_unsent(), queue.memory()), ((5, true), 6 + 2 * BUFFER_OVERHEAD));
         queue.check();
+    }
+
+    #[test]
+    fn psh_stays_at_the_end_of_its_buffer() {
+        let mut queue = SendQueue::default();
+        for buffer in [b"abcd", b"efgh"] {
+            queue.push(buffer, 4);
+            queue.set_psh(true);
+        }
+        assert_eq!(queue.take_unsent(2), (Bytes::from("ab"), false));
+        // The first buffer grows, and its end moves.
+        queue.grow_first(3);
+        queue.check();
+        assert_eq!(queue.take_unsent(3), (Bytes::from("cde"), true));
+        // A probe of the window pushes, and so does what it leaves.
+        queue.cut_first(1);
+        queue.check();
+        assert_eq!(queue.take_unsent(1), (Bytes::from("f"), true));
+        assert_eq!(queue.take_unsent(2), (Bytes::from("gh"), true));
+        // One that is used up leaves its own.
+        for (buffer, psh) in [(b"ab", false), (b"cd", true)] {
+            queue.push(buffer, 2);
+            queue.set_psh(psh);
+        }
+        queue.grow_first(9);
+        assert_eq!((queue.first_unsent(), queue.take_unsent(4).1), ((4, false), true));
+    }
+
+    #[test]
+    fn psh_goes_with_the_last_part_of_a_bundle() {
+        let mut queue = flight(&[250]);
+        queue.flight[0].psh = true;
+        queue.split(0, 100, MSS);
+        assert_eq!([queue.flight[0].psh, queue.flight[1].psh], [false, true]);
+        queue.split(1, 100, MSS);
+        assert!(queue.join_next(1, 150));
+        assert!(queue.flight[1].psh);
     }
 }

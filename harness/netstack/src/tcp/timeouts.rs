@@ -288,9 +288,11 @@ impl Connection {
         let room = self.window_end().saturating_sub(self.snd.nxt) as usize;
         if self.queue.has_unsent() && room > 0 {
             let mss = self.current_mss();
-            let len = self.queue.unsent_len().min(mss).min(room);
-            let fin = self.queue.fin_waiting && len == self.queue.unsent_len() && len < room;
+            let (first, more) = self.queue.first_unsent();
+            let len = first.min(mss).min(room);
+            let fin = self.queue.fin_waiting && !more && len == first && len < room;
             if len > 0 || fin {
+                self.queue.cut_first(len);
                 return self.send_new(now, len, mss, fin);
             }
         }

@@ -1,5 +1,6 @@
 //! Nagle, corking, delayed ACKs, readiness, events.
 
+use halfopen_core::event::TcpFlags;
 use halfopen_core::{Errno, Event};
 use halfopen_netstack::Readiness;
 use halfopen_netstack::socket::SocketOptions;
@@ -44,6 +45,19 @@ fn a_cork_holds_small_segments_for_a_while() {
     net.client.set_options(net.now, &options);
     net.flush();
     assert_eq!(net.times(Client, start, has_data), [50]);
+}
+
+#[test]
+fn the_end_of_each_bundle_is_pushed() {
+    // As in the recording of fidelity case flow/cubic-after-loss, whose first segment is lost.
+    let mut net = Setup::rtt(100).client(|o| o.send_buffer = Some(2_000_000)).start();
+    net.run_for(ms(110));
+    let start = net.now;
+    net.client_send(&vec![7; 600_000]);
+    net.run_for(ms(10));
+    let pushed: Vec<bool> =
+        net.seen.iter().filter(|s| s.at >= start && has_data(s)).map(|s| s.has(TcpFlags::PSH)).collect();
+    assert_eq!(pushed, [false, true].repeat(5), "{}", net.trace(start));
 }
 
 #[test]
