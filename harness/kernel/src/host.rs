@@ -346,9 +346,7 @@ impl Kernel {
             self.tell(&event);
         }
         while let Some(socket) = self.hosts[index].netstack.poll_wakeup() {
-            if let Some(&file) = self.hosts[index].sockets.get(&socket)
-                && !self.is_own_change(host, socket)
-            {
+            if let Some(&file) = self.hosts[index].sockets.get(&socket) {
                 self.notify_all(file);
             }
         }

@@ -86,8 +86,6 @@ pub struct Kernel {
     dirty: VecDeque<HostId>,
     /// Hosts whose main must be started by the front end.
     starts: VecDeque<HostId>,
-    /// What the running call took from a TCP socket.
-    own_change: Option<socket::OwnChange>,
     sink: Box<dyn EventSink>,
     /// Whether the sink has had an event since it was asked whether it is full.
     told: bool,
@@ -113,7 +111,6 @@ impl Kernel {
             fabric_touched: true,
             dirty: VecDeque::new(),
             starts: VecDeque::new(),
-            own_change: None,
             sink,
             told: true,
             progress: 0,

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::task::Poll;
 
 use halfopen_core::{Errno, Event, HostId};
-use halfopen_netstack::Readiness;
 use halfopen_netstack::socket::{Family, Kind, Shutdown, SocketId};
 
 use crate::fd::Fd;
@@ -88,15 +87,6 @@ pub(crate) struct InetSocket {
     pub(crate) kind: Kind,
     /// Options that are remembered and told, and change nothing.
     pub(crate) remembered: BTreeMap<(i32, i32), i32>,
-}
-
-/// A TCP socket right after its program took something from it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OwnChange {
-    host: HostId,
-    socket: SocketId,
-    readiness: Readiness,
-    unread: usize,
 }
 
 impl Kernel {
@@ -189,38 +179,7 @@ impl Kernel {
     /// The end of a call that used [`Kernel::begin_with_stack`].
     fn brought_out<T>(&mut self, outcome: Outcome<T>) -> Outcome<T> {
         self.pump();
-        self.own_change = None;
         outcome
-    }
-
-    /// The same for a program's own reading or writing of a TCP socket. What it takes away, the last byte or the last room, is no
-    /// edge for epoll, though the stack calls it a change.
-    fn with_stream<T>(
-        &mut self,
-        host: HostId,
-        socket: SocketId,
-        act: impl FnOnce(&mut halfopen_netstack::Netstack, halfopen_core::SimTime) -> T,
-    ) -> T {
-        let now = self.now;
-        let stack = &mut self.hosts[host.index()].netstack;
-        let before = stack.readiness(socket);
-        let result = act(stack, now);
-        let after = stack.readiness(socket);
-        if after != before && before.contains(after) {
-            self.own_change = Some(OwnChange { host, socket, readiness: after, unread: stack.bytes_unread(socket) });
-        }
-        self.touch(host);
-        result
-    }
-
-    /// Whether nothing has happened to this socket but what its program just did to it.
-    pub(crate) fn is_own_change(&self, host: HostId, socket: SocketId) -> bool {
-        self.own_change.is_some_and(|own| {
-            let stack = &self.hosts[host.index()].netstack;
-            (own.host, own.socket) == (host, socket)
-                && own.readiness == stack.readiness(socket)
-                && own.unread == stack.bytes_unread(socket)
-        })
     }
 
     /// bind(2).
@@ -412,11 +371,7 @@ impl Kernel {
         // sk_stream_wait_memory; measured: EAGAIN).
         let over = kind == Kind::Tcp && self.is_over(call) && self.timed_out();
         let rest = if over { &[] } else { &data[call.done.min(data.len())..] };
-        let sent = match kind {
-            Kind::Tcp => self.with_stream(host, socket, |stack, now| stack.send(now, socket, rest, to)),
-            Kind::Udp => self.begin_with_stack(host, |stack, now| stack.send(now, socket, rest, to)),
-        };
-        match sent {
+        match self.begin_with_stack(host, |stack, now| stack.send(now, socket, rest, to)) {
             Ok(len) => {
                 call.done += len;
                 if kind == Kind::Udp || call.done >= data.len() || !may_wait {
@@ -468,12 +423,7 @@ impl Kernel {
         let whole = |len| Message { len, full_len: len, from: None, fds: Vec::new() };
         loop {
             let rest = &mut buffer[call.done.min(size)..];
-            let received = if stream {
-                self.with_stream(host, socket, |stack, now| stack.recv(now, socket, rest, flags.peek))
-            } else {
-                self.begin_with_stack(host, |stack, now| stack.recv(now, socket, rest, flags.peek))
-            };
-            match received {
+            match self.begin_with_stack(host, |stack, now| stack.recv(now, socket, rest, flags.peek)) {
                 // Nobody sends from port 0: this is how the stack tells of a socket that is shut for reading, which
                 // only those who would wait hear of (net/core/datagram.c).
                 Ok(received) if !stream && received.from.port() == 0 && !may_wait => break,
