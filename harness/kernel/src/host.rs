@@ -353,9 +353,26 @@ impl Kernel {
         if !self.hosts[index].lingering.is_empty() {
             self.end_lingering(host);
         }
+        // An entry of the timeline that comes too early stays there: see `next_due`.
         let entry = &mut self.hosts[index];
-        let deadline = entry.netstack.next_deadline().map(|at| at.max(now));
-        self.timeline.rearm(&mut entry.timer, deadline, || Due::Netstack(host));
+        let quiet_until = entry.netstack.quiet_until().map(|at| at.max(now));
+        if quiet_until.is_some_and(|until| entry.timer.is_none_or(|timer| until < timer.at)) {
+            self.timeline.rearm(&mut entry.timer, quiet_until, || Due::Netstack(host));
+        }
+    }
+
+    /// When something is due next. Time must not move for nothing, so a stack that is first in the timeline is asked when
+    /// it really has something to do.
+    pub(crate) fn next_due(&mut self) -> Option<SimTime> {
+        while let Some(host) = self.timeline.first_stack() {
+            let entry = &mut self.hosts[host.index()];
+            let deadline = entry.netstack.next_deadline().map(|at| at.max(self.now));
+            if entry.timer.map(|timer| timer.at) == deadline {
+                break;
+            }
+            self.timeline.rearm(&mut entry.timer, deadline, || Due::Netstack(host));
+        }
+        self.timeline.next_at()
     }
 
     fn end_lingering(&mut self, host: HostId) {

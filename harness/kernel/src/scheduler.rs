@@ -307,7 +307,7 @@ impl Kernel {
 
     /// Nobody can run: moves to the next instant at which something is due, and does all of it.
     fn advance(&mut self) {
-        let Some(at) = self.timeline.next_at() else {
+        let Some(at) = self.next_due() else {
             let waiting = self.who_waits();
             let reason = if waiting.is_empty() { EndReason::Done } else { EndReason::Deadlock { waiting } };
             return self.end(reason);

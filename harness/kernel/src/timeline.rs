@@ -139,6 +139,15 @@ impl Timeline {
         }
     }
 
+    /// The host whose stack is all that is due next.
+    pub(crate) fn first_stack(&self) -> Option<HostId> {
+        let (&(at, ..), due) = self.entries.first_key_value()?;
+        match due {
+            Due::Netstack(host) if self.fabric.is_none_or(|(fabric, _)| at < fabric) => Some(*host),
+            _ => None,
+        }
+    }
+
     /// The next entry if it is due at `now`.
     pub(crate) fn pop_due(&mut self, now: SimTime) -> Option<Due> {
         let entry = self.entries.first_key_value().map(|(&place, _)| place);

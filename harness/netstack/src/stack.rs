@@ -155,8 +155,13 @@ impl Netstack {
             self.timers.pop_first();
             match timer {
                 Timer::Flow(id) => {
-                    self.flows.get_mut(id).deadline = None;
-                    self.with_flow(now, id, |connection| connection.on_timer(now));
+                    let flow = self.flows.get_mut(id);
+                    flow.alarm = None;
+                    if flow.connection.next_deadline().is_some_and(|due| due <= now) {
+                        self.with_flow(now, id, |connection| connection.on_timer(now));
+                    } else {
+                        self.set_alarm(id);
+                    }
                 }
                 Timer::PathMtu(remote) => self.forget_path_mtu(now, remote),
                 Timer::Neighbour(neighbour) => self.give_up_neighbour(now, neighbour),
@@ -194,7 +199,21 @@ impl Netstack {
     }
 
     /// When [`Netstack::on_timer`] must be called if nothing else happens before.
-    pub fn next_deadline(&self) -> Option<SimTime> {
+    pub fn next_deadline(&mut self) -> Option<SimTime> {
+        // Alarms that come too early are put where they belong.
+        while let Some(&(alarm, Timer::Flow(id))) = self.timers.first()
+            && self.flows.get(id).connection.next_deadline() != Some(alarm)
+        {
+            self.timers.pop_first();
+            self.flows.get_mut(id).alarm = None;
+            self.set_alarm(id);
+        }
+        self.quiet_until()
+    }
+
+    /// An instant before which [`Netstack::on_timer`] has nothing to do, `None` if it never will: cheap, and not always
+    /// the last such one, which is [`Netstack::next_deadline`].
+    pub fn quiet_until(&self) -> Option<SimTime> {
         let work = (self.flows.has_queued() || !self.loopback.is_empty()).then_some(self.told);
         let timer = self.timers.first().map(|&(deadline, _)| deadline);
         [work, timer, self.reassembly.next_deadline()].into_iter().flatten().min()

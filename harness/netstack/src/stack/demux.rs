@@ -92,17 +92,21 @@ impl Netstack {
         if after.state != before.state {
             self.on_state_changed(now, id, after.state);
         }
+        self.set_alarm(id);
+    }
+
+    /// Sees to it that the stack looks at a connection when something is due there. An alarm that comes too early stays:
+    /// a connection's deadlines mostly move on, with each segment, and an alarm only when it has come.
+    pub(super) fn set_alarm(&mut self, id: FlowId) {
         let flow = self.flows.get_mut(id);
-        let deadline = flow.connection.next_deadline();
-        if deadline != flow.deadline {
-            let old = std::mem::replace(&mut flow.deadline, deadline);
-            if let Some(old) = old {
-                self.timers.remove(&(old, Timer::Flow(id)));
-            }
-            if let Some(new) = deadline {
-                self.timers.insert((new, Timer::Flow(id)));
-            }
+        let Some(deadline) = flow.connection.next_deadline() else { return };
+        if flow.alarm.is_some_and(|alarm| alarm <= deadline) {
+            return;
         }
+        if let Some(late) = flow.alarm.replace(deadline) {
+            self.timers.remove(&(late, Timer::Flow(id)));
+        }
+        self.timers.insert((deadline, Timer::Flow(id)));
     }
 
     fn on_state_changed(&mut self, now: SimTime, id: FlowId, state: TcpState) {
@@ -197,8 +201,8 @@ impl Netstack {
     pub(super) fn forget_flow(&mut self, id: FlowId) {
         self.unindex(id);
         let flow = self.flows.remove(id);
-        if let Some(deadline) = flow.deadline {
-            self.timers.remove(&(deadline, Timer::Flow(id)));
+        if let Some(alarm) = flow.alarm {
+            self.timers.remove(&(alarm, Timer::Flow(id)));
         }
         if let Owner::Orphan(Some(socket)) = flow.owner {
             self.orphans.remove(&socket);

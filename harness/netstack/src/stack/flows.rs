@@ -49,8 +49,8 @@ pub(super) struct Flow {
     pub connection: Connection,
     pub tuple: Tuple,
     pub owner: Owner,
-    /// As it stands in the set of deadlines.
-    pub deadline: Option<SimTime>,
+    /// Where it stands in the set of alarms: never later than its next deadline.
+    pub alarm: Option<SimTime>,
     /// It stands in the queue of those that may have something to send.
     queued: bool,
     /// Its tuple and its port are taken. A connection in CLOSED keeps neither.
@@ -79,7 +79,7 @@ impl Flow {
             connection,
             tuple,
             owner,
-            deadline: None,
+            alarm: None,
             queued: false,
             indexed: true,
             ttl: options.ttl,

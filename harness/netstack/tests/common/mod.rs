@@ -183,9 +183,9 @@ impl Net {
         self.now = end;
     }
 
-    fn next_instant(&self) -> Option<SimTime> {
+    fn next_instant(&mut self) -> Option<SimTime> {
         let wire = self.in_flight.keys().next().map(|&(at, _)| at);
-        self.stacks.iter().filter_map(Netstack::next_deadline).chain(wire).min()
+        self.stacks.iter_mut().filter_map(Netstack::next_deadline).chain(wire).min()
     }
 
     // ---- the program's calls, at the present time ----
