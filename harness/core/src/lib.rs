@@ -1,7 +1,7 @@
 //! What every room shares: virtual time, identities, seeded random streams, Linux error numbers and
 //! the vocabulary of the event log.
 //!
-//! Suggested reading order: [`time`], [`id`], [`random`], [`errno`], [`event`], [`metric`], [`index`].
+//! Suggested reading order: [`time`], [`id`], [`random`], [`errno`], [`event`], [`metric`], [`index`], [`slots`].
 //!
 //! **Invariant:** nothing here reads a clock, a file or the environment, and nothing here knows what a
 //! packet, a socket or a scenario file looks like inside.
@@ -15,6 +15,7 @@ pub mod index;
 
 pub mod metric;
 pub mod random;
+pub mod slots;
 pub mod time;
 
 pub use errno::Errno;
@@ -23,4 +24,5 @@ pub use event::{Event, EventSink};
 pub use id::HostId;
 pub use index::Index;
 pub use random::{Ratio, Stream};
+pub use slots::Slots;
 pub use time::{SimDuration, SimTime};

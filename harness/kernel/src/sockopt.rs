@@ -541,7 +541,7 @@ impl Kernel {
                 return Some([on.to_ne_bytes(), seconds.to_ne_bytes()].concat());
             }
             so::BINDTODEVICE => return Some(Vec::new()),
-            so::COOKIE => return Some((u64::from(socket.id.0) + 1).to_ne_bytes().to_vec()),
+            so::COOKIE => return Some((socket.id.serial() + 1).to_ne_bytes().to_vec()),
             _ => return None,
         };
         Some(value.to_ne_bytes().to_vec())

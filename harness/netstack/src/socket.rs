@@ -1,10 +1,18 @@
 //! What sockets of every kind have in common: identities, options, and the ways to shut one down.
 
 use halfopen_core::SimDuration;
+use halfopen_core::slots::Key;
 
 /// A socket of one host's stack. Never used again within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SocketId(pub u32);
+pub struct SocketId(pub(crate) Key);
+
+impl SocketId {
+    /// How many sockets the stack had made before this one.
+    pub const fn serial(self) -> u64 {
+        self.0.serial()
+    }
+}
 
 /// Address family of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use halfopen_core::event::TcpState;
-use halfopen_core::{Errno, Event, HostId, SimTime, Stream};
+use halfopen_core::{Errno, Event, HostId, SimTime, Slots, Stream};
 use halfopen_fabric::packet::Packet;
 use halfopen_fabric::reassembly::Reassembler;
 
@@ -85,8 +85,8 @@ pub struct Netstack {
     interface_mtu: u32,
     sysctls: Sysctls,
     secrets: Secrets,
-    sockets: BTreeMap<SocketId, Socket>,
-    next_socket: u32,
+    /// By what is in their [`SocketId`].
+    sockets: Slots<Socket>,
     /// Closed sockets whose connection lives on.
     orphans: BTreeMap<SocketId, FlowId>,
     listeners: Listeners,
@@ -119,8 +119,7 @@ impl Netstack {
             interface_mtu,
             sysctls,
             secrets: Secrets::new(random),
-            sockets: BTreeMap::new(),
-            next_socket: 0,
+            sockets: Slots::default(),
             orphans: BTreeMap::new(),
             listeners: Listeners::default(),
             tcp_ports: Ports::default(),
@@ -450,7 +449,7 @@ impl Netstack {
 
     /// The process was killed: every socket is closed as the kernel closes them (RST where data is unread).
     pub fn kill_all(&mut self, now: SimTime) {
-        let sockets: Vec<SocketId> = self.sockets.keys().copied().collect();
+        let sockets: Vec<SocketId> = self.sockets.oldest_first().into_iter().map(|(key, _)| SocketId(key)).collect();
         for socket in sockets {
             self.close_socket(now, socket);
         }

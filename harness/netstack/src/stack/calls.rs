@@ -24,19 +24,16 @@ enum TupleUse {
 
 impl Netstack {
     pub(super) fn socket_ref(&self, id: SocketId) -> &Socket {
-        self.sockets.get(&id).unwrap_or_else(|| panic!("{id:?} is no socket of {}", self.host))
+        self.sockets.get(id.0).unwrap_or_else(|| panic!("{id:?} is no socket of {}", self.host))
     }
 
     pub(super) fn socket_mut(&mut self, id: SocketId) -> &mut Socket {
         let host = self.host;
-        self.sockets.get_mut(&id).unwrap_or_else(|| panic!("{id:?} is no socket of {host}"))
+        self.sockets.get_mut(id.0).unwrap_or_else(|| panic!("{id:?} is no socket of {host}"))
     }
 
     pub(super) fn add_socket(&mut self, family: Family, role: Role, options: SocketOptions) -> SocketId {
-        let id = SocketId(self.next_socket);
-        self.next_socket += 1;
-        self.sockets.insert(id, Socket { family, options, bound: None, icmp_queued: false, role });
-        id
+        SocketId(self.sockets.insert(Socket { family, options, bound: None, icmp_queued: false, role }))
     }
 
     /// The options that a new socket has before its program sets any.
@@ -330,9 +327,14 @@ impl Netstack {
         peek: bool,
     ) -> Result<Received, Errno> {
         let record = self.socket_ref(socket);
-        let flow = record.flow().ok_or(Errno::ENOTCONN)?;
-        let from = address::presented(record.family, self.flows.get(flow).tuple.remote);
-        let len = self.with_flow(now, flow, |connection| connection.recv(now, buffer, peek))?;
+        let id = record.flow().ok_or(Errno::ENOTCONN)?;
+        let flow = self.flows.get(id);
+        // As often as not a program reads until there is nothing: that touches nothing.
+        if !buffer.is_empty() && !flow.connection.has_news() {
+            return Err(Errno::EAGAIN);
+        }
+        let from = address::presented(record.family, flow.tuple.remote);
+        let len = self.with_flow(now, id, |connection| connection.recv(now, buffer, peek))?;
         Ok(Received { len, full_len: len, from })
     }
 
@@ -365,7 +367,7 @@ impl Netstack {
         }
         self.release(socket);
         let Socket { role, options, family: _, bound: _, icmp_queued: _ } =
-            self.sockets.remove(&socket).expect("a socket that is closed was open");
+            self.sockets.remove(socket.0).expect("a socket that is closed was open");
         let Role::Tcp(TcpRole::Stream { flow, .. }) = role else { return };
         let record = self.flows.get_mut(flow);
         record.owner = Owner::Orphan(Some(socket));

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use halfopen_core::event::{TcpFlags, TcpState};
-use halfopen_core::{Index, SimTime};
+use halfopen_core::slots::Key;
+use halfopen_core::{Index, SimTime, Slots};
 use halfopen_fabric::packet::TcpSegment;
 
 use crate::readiness::Readiness;
@@ -18,11 +19,7 @@ use crate::tcp::Connection;
 
 /// A connection of one stack. Never used again within a run; older ones come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct FlowId {
-    serial: u64,
-    /// Where it stands; used again after it is gone.
-    slot: u32,
-}
+pub(super) struct FlowId(Key);
 
 /// Both ends of a connection as this host sees them, canonical. Ordered by remote address first, so that all
 /// connections with one other host stand together.
@@ -107,27 +104,18 @@ impl Flow {
 /// All connections of a stack.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    /// Boxed, since a connection is large and slots move when there are more.
-    slots: Vec<Option<(u64, Box<Flow>)>>,
-    free: Vec<u32>,
+    /// By what is in their [`FlowId`].
+    all: Slots<Flow>,
     by_tuple: Index<Tuple, FlowId>,
     ready: VecDeque<FlowId>,
-    next_serial: u64,
     time_waits: usize,
 }
 
 impl Flows {
     pub fn insert(&mut self, flow: Flow) -> FlowId {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        let id = FlowId { serial, slot };
-        assert_eq!(self.by_tuple.insert(flow.tuple, id), None, "a tuple belongs to one connection");
-        let empty = self.slots[slot as usize].replace((serial, Box::new(flow)));
-        assert!(empty.is_none(), "a free slot holds nothing");
+        let tuple = flow.tuple;
+        let id = FlowId(self.all.insert(flow));
+        assert_eq!(self.by_tuple.insert(tuple, id), None, "a tuple belongs to one connection");
         id
     }
 
@@ -140,10 +128,8 @@ impl Flows {
         assert_eq!(self.by_tuple.remove(&tuple), Some(id), "the tuple was its own");
     }
 
-    pub fn remove(&mut self, id: FlowId) -> Box<Flow> {
-        assert!(self.contains(id), "a flow that is in the table");
-        let (_, flow) = self.slots[id.slot as usize].take().expect("just seen");
-        self.free.push(id.slot);
+    pub fn remove(&mut self, id: FlowId) -> Flow {
+        let flow = self.all.remove(id.0).expect("a flow that is in the table");
         assert!(!flow.indexed, "{:?} was freed first", flow.tuple);
         self.time_waits -= usize::from(flow.time_wait_since.is_some());
         flow
@@ -160,32 +146,20 @@ impl Flows {
         self.by_tuple.get(tuple).copied()
     }
 
-    fn contains(&self, id: FlowId) -> bool {
-        matches!(self.slots.get(id.slot as usize), Some(Some((serial, _))) if *serial == id.serial)
-    }
-
     pub fn get(&self, id: FlowId) -> &Flow {
-        match &self.slots[id.slot as usize] {
-            Some((serial, flow)) if *serial == id.serial => flow,
-            _ => panic!("{id:?} is not in the table"),
-        }
+        self.all.get(id.0).unwrap_or_else(|| panic!("{id:?} is not in the table"))
     }
 
     pub fn get_mut(&mut self, id: FlowId) -> &mut Flow {
-        match &mut self.slots[id.slot as usize] {
-            Some((serial, flow)) if *serial == id.serial => flow,
-            _ => panic!("{id:?} is not in the table"),
-        }
+        self.all.get_mut(id.0).unwrap_or_else(|| panic!("{id:?} is not in the table"))
     }
 
     /// The open connections with this remote address, or all, in the order of their tuples. Walks over all: for faults.
     pub fn with_remote(&self, remote: Option<IpAddr>) -> Vec<FlowId> {
-        let open = self.slots.iter().enumerate().filter_map(|(slot, held)| {
-            let (serial, flow) = held.as_ref()?;
-            let meant = flow.indexed && remote.is_none_or(|remote| flow.tuple.remote.ip() == remote);
-            meant.then_some((flow.tuple, FlowId { serial: *serial, slot: slot as u32 }))
-        });
-        let mut open: Vec<(Tuple, FlowId)> = open.collect();
+        let meant = |flow: &Flow| flow.indexed && remote.is_none_or(|remote| flow.tuple.remote.ip() == remote);
+        let all = self.all.oldest_first().into_iter();
+        let mut open: Vec<(Tuple, FlowId)> =
+            all.filter(|(_, flow)| meant(flow)).map(|(key, flow)| (flow.tuple, FlowId(key))).collect();
         open.sort_unstable();
         open.into_iter().map(|(_, id)| id).collect()
     }
@@ -202,7 +176,7 @@ impl Flows {
     /// The first that may have something to send.
     pub fn first_queued(&mut self) -> Option<FlowId> {
         while let Some(&id) = self.ready.front() {
-            if self.contains(id) {
+            if self.all.contains(id.0) {
                 return Some(id);
             }
             self.ready.pop_front();
@@ -213,7 +187,7 @@ impl Flows {
     /// The first has nothing more to send.
     pub fn unqueue_first(&mut self) {
         let id = self.ready.pop_front().expect("the queue has a first");
-        if self.contains(id) {
+        if self.all.contains(id.0) {
             self.get_mut(id).queued = false;
         }
     }
@@ -223,6 +197,7 @@ impl Flows {
     }
 
     pub fn clear(&mut self) {
-        *self = Flows { next_serial: self.next_serial, ..Flows::default() };
+        self.all.clear();
+        *self = Flows { all: std::mem::take(&mut self.all), ..Flows::default() };
     }
 }

@@ -336,6 +336,12 @@ impl Connection {
         Ok(len)
     }
 
+    /// Whether [`Connection::recv`] has anything to tell: bytes, an error, the end.
+    pub fn has_news(&self) -> bool {
+        let over = self.peer_done || self.receive_shutdown || self.state == TcpState::Closed;
+        over || self.rcv.queued() > 0 || self.error.is_some()
+    }
+
     /// Shuts one direction or both down: a FIN for the sending side, nothing on the wire for the other.
     ///
     /// # Errors

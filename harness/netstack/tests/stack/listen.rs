@@ -2,7 +2,7 @@
 
 use halfopen_core::{Errno, Event};
 use halfopen_netstack::Sysctls;
-use halfopen_netstack::socket::SocketOptions;
+use halfopen_netstack::socket::{SocketId, SocketOptions};
 
 use crate::common::Side::{A, B};
 use crate::common::*;
@@ -42,20 +42,18 @@ fn a_syn_that_found_no_room_is_tried_again() {
 }
 
 /// Three at once, room for one: all clients believe that they are connected.
-fn three_into_one(sysctls: Sysctls) -> (Net, [halfopen_netstack::socket::SocketId; 3]) {
+fn three_into_one(sysctls: Sysctls) -> (Net, SocketId, [SocketId; 3]) {
     let mut net = Net::with(Sysctls::default(), sysctls);
     net.set_latency(ms(25));
-    let clients = {
-        net.listener(B, "0.0.0.0:80", 0);
-        [(); 3].map(|()| net.connecting(A, "10.0.0.2:80"))
-    };
+    let listener = net.listener(B, "0.0.0.0:80", 0);
+    let clients = [(); 3].map(|()| net.connecting(A, "10.0.0.2:80"));
     net.run(ms(100));
-    (net, clients)
+    (net, listener, clients)
 }
 
 #[test]
 fn the_last_ack_of_a_handshake_is_dropped_when_the_queue_is_full() {
-    let (mut net, clients) = three_into_one(Sysctls::default());
+    let (mut net, listener, clients) = three_into_one(Sysctls::default());
     for client in clients {
         assert_eq!(net.connect(A, client, "10.0.0.2:80"), Ok(()), "the client is connected");
         net.send(A, client, b"hello").unwrap();
@@ -63,7 +61,6 @@ fn the_last_ack_of_a_handshake_is_dropped_when_the_queue_is_full() {
     assert!(overflows(&net) >= 2);
     // Data of those that found no room is repeated until the server accepts.
     net.run(ms(4000));
-    let listener = halfopen_netstack::socket::SocketId(0);
     for nth in 0..3 {
         let (server, _) = (0..20)
             .find_map(|_| {
@@ -81,7 +78,7 @@ fn the_last_ack_of_a_handshake_is_dropped_when_the_queue_is_full() {
 
 #[test]
 fn with_abort_on_overflow_the_client_is_reset() {
-    let (mut net, clients) = three_into_one(Sysctls { tcp_abort_on_overflow: true, ..Sysctls::default() });
+    let (mut net, _, clients) = three_into_one(Sysctls { tcp_abort_on_overflow: true, ..Sysctls::default() });
     let errors: Vec<Option<Errno>> = clients.iter().map(|&client| net.stack(A).take_error(client)).collect();
     assert_eq!(errors, [None, Some(Errno::ECONNRESET), Some(Errno::ECONNRESET)]);
 }
