@@ -5,10 +5,11 @@
 //! after they were told, edge-triggered ones wait for the next edge: any change of the description that leaves it
 //! ready, whether it was ready before or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Poll;
 
-use halfopen_core::{Errno, SimDuration};
+use halfopen_core::slots::Key;
+use halfopen_core::{Errno, SimDuration, Slots};
 use halfopen_netstack::Readiness;
 
 use crate::fd::Fd;
@@ -49,10 +50,17 @@ pub enum EpollOp {
     Delete,
 }
 
-type Key = (Fd, FileId);
+/// An item as an epoll instance has it and the description that it watches knows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Watcher {
+    epoll: FileId,
+    item: Key,
+}
 
 #[derive(Debug)]
 struct Item {
+    fd: Fd,
+    file: FileId,
     event: EpollEvent,
     /// A one-shot item that was told: silent, even about errors, until it is modified.
     spent: bool,
@@ -74,38 +82,50 @@ impl Item {
 /// One epoll instance.
 #[derive(Debug, Default)]
 pub(crate) struct Epoll {
-    items: BTreeMap<Key, Item>,
-    queue: BTreeMap<u64, Key>,
+    items: Slots<Item>,
+    by_descriptor: BTreeMap<(Fd, FileId), Key>,
+    /// Each with its place, in order.
+    queue: VecDeque<(u64, Key)>,
     sequence: u64,
 }
 
 impl Epoll {
+    fn item(&self, key: Key) -> &Item {
+        self.items.get(key).expect("an item that is known is there")
+    }
+
+    fn item_mut(&mut self, key: Key) -> &mut Item {
+        self.items.get_mut(key).expect("an item that is known is there")
+    }
+
+    fn find(&self, fd: Fd, file: FileId) -> Option<Key> {
+        self.by_descriptor.get(&(fd, file)).copied()
+    }
+
     fn enqueue(&mut self, key: Key) {
-        let item = self.items.get_mut(&key).expect("only what is watched is queued");
+        let place = self.sequence + 1;
+        let item = self.item_mut(key);
         if item.queued.is_none() {
-            self.sequence += 1;
-            item.queued = Some(self.sequence);
-            self.queue.insert(self.sequence, key);
+            item.queued = Some(place);
+            self.queue.push_back((place, key));
+            self.sequence = place;
         }
     }
 
     /// The first in the queue up to this place, taken out.
     fn dequeue(&mut self, last: u64) -> Option<Key> {
-        let entry = self.queue.first_entry()?;
-        if *entry.key() > last {
-            return None;
-        }
-        let key = entry.remove();
-        self.items.get_mut(&key).expect("only what is watched is queued").queued = None;
+        let (_, key) = self.queue.pop_front_if(|(place, _)| *place <= last)?;
+        self.item_mut(key).queued = None;
         Some(key)
     }
 
-    fn remove(&mut self, key: Key) -> Option<Item> {
-        let item = self.items.remove(&key)?;
+    fn remove(&mut self, key: Key) {
+        let item = self.items.remove(key).expect("an item that is known is there");
+        self.by_descriptor.remove(&(item.fd, item.file));
         if let Some(place) = item.queued {
-            self.queue.remove(&place);
+            let index = self.queue.binary_search_by_key(&place, |(place, _)| *place);
+            self.queue.remove(index.expect("what is queued has its place in the queue"));
         }
-        Some(item)
     }
 }
 
@@ -152,41 +172,45 @@ impl Kernel {
         if exclusive && event.events & !EXCLUSIVE_OK != 0 {
             return Err(Errno::EINVAL);
         }
-        let key = (fd, file);
-        let item = self.epoll(id).and_then(|instance| instance.items.get(&key));
-        // What was added with EPOLLEXCLUSIVE cannot be modified.
-        if op == EpollOp::Modify && item.is_some_and(|item| item.has(EPOLLEXCLUSIVE)) {
-            return Err(Errno::EINVAL);
-        }
-        let known = item.is_some();
+        let known = self.epoll(id).and_then(|instance| instance.find(fd, file));
         match (op, known) {
             (EpollOp::Add, _) if nested && self.would_loop(id, file) => Err(Errno::ELOOP),
-            (EpollOp::Add, true) => Err(Errno::EEXIST),
-            (EpollOp::Modify | EpollOp::Delete, false) => Err(Errno::ENOENT),
-            (EpollOp::Add | EpollOp::Modify, _) => {
-                self.watch(id, key, event);
+            (EpollOp::Add, Some(_)) => Err(Errno::EEXIST),
+            (EpollOp::Modify | EpollOp::Delete, None) => Err(Errno::ENOENT),
+            (EpollOp::Add, None) => {
+                let item = Item { fd, file, event, spent: false, queued: None };
+                let instance = self.epoll_mut(id).expect("the caller looked at the kind");
+                let key = instance.items.insert(item);
+                instance.by_descriptor.insert((fd, file), key);
+                let watcher = Watcher { epoll: id, item: key };
+                self.files.get_mut(file).watchers.push(watcher);
+                self.look(watcher, file);
                 Ok(())
             }
-            (EpollOp::Delete, true) => {
-                self.files.get_mut(file).watchers.retain(|watcher| *watcher != (id, fd));
-                self.forget_item(id, fd, file);
+            (EpollOp::Modify, Some(key)) => {
+                let instance = self.epoll_mut(id).expect("the caller looked at the kind");
+                let item = instance.item_mut(key);
+                // What was added with EPOLLEXCLUSIVE cannot be modified.
+                if item.has(EPOLLEXCLUSIVE) {
+                    return Err(Errno::EINVAL);
+                }
+                (item.event, item.spent) = (event, false);
+                self.look(Watcher { epoll: id, item: key }, file);
+                Ok(())
+            }
+            (EpollOp::Delete, Some(key)) => {
+                let watcher = Watcher { epoll: id, item: key };
+                self.files.get_mut(file).watchers.retain(|other| *other != watcher);
+                self.forget_item(watcher);
                 Ok(())
             }
         }
     }
 
-    /// Sets what an item asks for. What is ready now counts as an edge.
-    fn watch(&mut self, id: FileId, key: Key, event: EpollEvent) {
-        let (fd, file) = key;
-        let watchers = &mut self.files.get_mut(file).watchers;
-        if !watchers.contains(&(id, fd)) {
-            watchers.push((id, fd));
-        }
-        let instance = self.epoll_mut(id).expect("the caller looked at the kind");
-        let queued = instance.items.get(&key).and_then(|item| item.queued);
-        instance.items.insert(key, Item { event, spent: false, queued });
+    /// What is ready when an item is set counts as an edge.
+    fn look(&mut self, watcher: Watcher, file: FileId) {
         let ready = self.readiness_of(file);
-        self.edge(id, fd, file, ready);
+        self.edge(watcher, ready);
     }
 
     /// Whether `file` already watches `id`, directly or not, or the chain would become too long.
@@ -195,8 +219,8 @@ impl Kernel {
     }
 
     fn nested_in(&self, id: FileId) -> impl Iterator<Item = FileId> + '_ {
-        let items = self.epoll(id).into_iter().flat_map(|epoll| epoll.items.keys());
-        items.map(|(_, file)| *file).filter(|file| self.epoll(*file).is_some())
+        let watched = self.epoll(id).into_iter().flat_map(|epoll| epoll.by_descriptor.keys());
+        watched.map(|(_, file)| *file).filter(|file| self.epoll(*file).is_some())
     }
 
     fn watches(&self, id: FileId, target: FileId) -> bool {
@@ -209,37 +233,35 @@ impl Kernel {
 
     fn depth_above(&self, id: FileId) -> usize {
         let watchers = &self.files.get(id).watchers;
-        1 + watchers.iter().map(|(epoll, _)| self.depth_above(*epoll)).max().unwrap_or(0)
+        1 + watchers.iter().map(|watcher| self.depth_above(watcher.epoll)).max().unwrap_or(0)
     }
 
-    /// A description that `epoll` watches under this number changed and is now ready for these events.
-    pub(crate) fn edge(&mut self, epoll: FileId, fd: Fd, file: FileId, ready: Readiness) {
-        let instance = self.epoll_mut(epoll).expect("a watcher is an open epoll instance");
-        let key = (fd, file);
-        let item = instance.items.get(&key).expect("a watcher has an item");
-        if item.events(ready) == 0 {
+    /// A description that is watched changed and is now ready for these events.
+    pub(crate) fn edge(&mut self, watcher: Watcher, ready: Readiness) {
+        let instance = self.epoll_mut(watcher.epoll).expect("a watcher is an open epoll instance");
+        if instance.item(watcher.item).events(ready) == 0 {
             return;
         }
-        instance.enqueue(key);
-        self.notify(epoll, Readiness::IN);
+        instance.enqueue(watcher.item);
+        self.notify(watcher.epoll, Readiness::IN);
     }
 
-    pub(crate) fn forget_item(&mut self, epoll: FileId, fd: Fd, file: FileId) {
-        if let Some(instance) = self.epoll_mut(epoll) {
-            instance.remove((fd, file));
+    pub(crate) fn forget_item(&mut self, watcher: Watcher) {
+        if let Some(instance) = self.epoll_mut(watcher.epoll) {
+            instance.remove(watcher.item);
         }
     }
 
     pub(crate) fn close_epoll(&mut self, id: FileId, epoll: Epoll) {
-        for (fd, file) in epoll.items.into_keys() {
-            self.files.get_mut(file).watchers.retain(|watcher| *watcher != (id, fd));
+        for (_, file) in epoll.by_descriptor.into_keys() {
+            self.files.get_mut(file).watchers.retain(|watcher| watcher.epoll != id);
         }
     }
 
     /// An epoll instance is itself readable while it has something to tell.
     pub(crate) fn epoll_readiness(&self, epoll: &Epoll) -> Readiness {
-        let tells = |key: &Key| epoll.items[key].events(self.readiness_of(key.1)) != 0;
-        if epoll.queue.values().any(tells) { Readiness::IN } else { Readiness::NONE }
+        let tells = |item: &Item| item.events(self.readiness_of(item.file)) != 0;
+        if epoll.queue.iter().any(|(_, key)| tells(epoll.item(*key))) { Readiness::IN } else { Readiness::NONE }
     }
 
     /// epoll_wait(2): appends up to `max` events to `out` and says how many; 0 at the timeout (`None` waits for ever).
@@ -283,9 +305,10 @@ impl Kernel {
         while count < max
             && let Some(key) = self.epoll_mut(id).and_then(|instance| instance.dequeue(last))
         {
-            let ready = self.readiness_of(key.1);
+            let file = self.epoll(id).expect("the caller looked at the kind").item(key).file;
+            let ready = self.readiness_of(file);
             let instance = self.epoll_mut(id).expect("the caller looked at the kind");
-            let item = instance.items.get_mut(&key).expect("only what is watched is queued");
+            let item = instance.item_mut(key);
             let events = item.events(ready);
             if events == 0 {
                 continue;

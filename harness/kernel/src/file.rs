@@ -5,7 +5,7 @@ use std::task::Poll;
 use halfopen_core::{Errno, HostId, SimDuration};
 use halfopen_netstack::Readiness;
 
-use crate::epoll::Epoll;
+use crate::epoll::{Epoll, Watcher};
 use crate::eventfd::EventFd;
 use crate::fd::Fd;
 use crate::pipe::{PipeReader, PipeWriter};
@@ -31,9 +31,9 @@ pub(crate) struct File {
     pub(crate) nonblocking: bool,
     /// Descriptors, messages in flight and accept queues that hold it.
     pub(crate) references: u32,
-    /// The epoll instances that watch it, and under which number, in the order in which they began to. The last is told
-    /// first (include/linux/wait.h: `__add_wait_queue` adds at the head).
-    pub(crate) watchers: Vec<(FileId, Fd)>,
+    /// What the epoll instances have of it, in the order in which they began to watch it. The last is told first
+    /// (include/linux/wait.h: `__add_wait_queue` adds at the head).
+    pub(crate) watchers: Vec<Watcher>,
     /// Whether something changed since a call last found nothing to do.
     pub(crate) changed: bool,
     /// SO_RCVTIMEO.
@@ -156,8 +156,8 @@ impl Kernel {
     /// The description goes: whoever watches or waits is told, and what was behind it is closed.
     pub(crate) fn release(&mut self, id: FileId) {
         let watchers = std::mem::take(&mut self.files.get_mut(id).watchers);
-        for (epoll, fd) in watchers {
-            self.forget_item(epoll, fd, id);
+        for watcher in watchers {
+            self.forget_item(watcher);
         }
         let file = self.files.remove(id);
         // A thread that still waits on it looks again and finds EBADF. (Linux would leave it waiting.)
@@ -187,8 +187,8 @@ impl Kernel {
             return;
         }
         for place in (0..self.files.get(id).watchers.len()).rev() {
-            let (epoll, fd) = self.files.get(id).watchers[place];
-            self.edge(epoll, fd, id, ready);
+            let watcher = self.files.get(id).watchers[place];
+            self.edge(watcher, ready);
         }
     }
 
