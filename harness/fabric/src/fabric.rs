@@ -53,8 +53,8 @@ pub struct Fabric {
 pub struct Delivery {
     /// Where.
     pub host: HostId,
-    /// What.
-    pub packet: Packet,
+    /// What. Boxed, as it was on its way: a packet is moved often.
+    pub packet: Box<Packet>,
 }
 
 /// A fault of links that is at work.
@@ -101,7 +101,11 @@ impl Fabric {
     /// at the host, is for whoever takes the delivery to tell.
     ///
     /// The packet may be due for delivery at once, if nothing on its way takes time: ask [`Fabric::next_deadline`].
-    pub fn send(&mut self, now: SimTime, from: HostId, packet: Packet) {
+    pub fn send(&mut self, now: SimTime, from: HostId, packet: impl Into<Box<Packet>>) {
+        self.take(now, from, packet.into());
+    }
+
+    fn take(&mut self, now: SimTime, from: HostId, packet: Box<Packet>) {
         self.on_timer(now);
         self.events.push_back(Event::PacketSent { host: from, packet: packet.info() });
         let to = self.final_host(&packet);
@@ -224,12 +228,13 @@ impl Fabric {
     }
 
     /// Nobody has the destination address: the sender hears so from the network.
-    fn no_route(&mut self, now: SimTime, from: HostId, packet: Packet) {
+    fn no_route(&mut self, now: SimTime, from: HostId, packet: Box<Packet>) {
         self.tell_drop(None, None, DropReason::NoRoute, &packet);
         let router = router_address(0, packet.src.is_ipv6());
         if let Some(error) = answer::icmp_error(router, &packet, IcmpError::Unreachable { code: 0 }) {
             let ends = Ends { from: None, to: Some(from) };
-            let flight = Flight { packet: error, ends, place: Place::Direct(from), inside: None, met_link: true };
+            let flight =
+                Flight { packet: error.into(), ends, place: Place::Direct(from), inside: None, met_link: true };
             self.sky.launch(now + self.no_route_delay, flight);
         }
     }
@@ -266,7 +271,7 @@ impl Fabric {
         }
     }
 
-    fn deliver(&mut self, host: HostId, packet: Packet) {
+    fn deliver(&mut self, host: HostId, packet: Box<Packet>) {
         self.deliveries.push_back(Delivery { host, packet });
     }
 
@@ -276,7 +281,7 @@ impl Fabric {
     }
 
     /// Sends what an element says back along the way on which `flight` came.
-    fn answer(&mut self, at: SimTime, now: SimTime, flight: &Flight, packet: Packet) {
+    fn answer(&mut self, at: SimTime, now: SimTime, flight: &Flight, packet: Box<Packet>) {
         let Place::OnRoute { route, cursor, direction } = flight.place else { return };
         let place = Place::OnRoute { route, cursor, direction: direction.reverse() };
         let answer = Flight { packet, ends: flight.ends.reverse(), place, inside: None, met_link: false };
@@ -295,7 +300,7 @@ impl Fabric {
         self.tell_drop(Some(index), Some(direction), DropReason::TtlExpired, &flight.packet);
         let router = self.topology.elements[index].router(flight.packet.src.is_ipv6());
         if let Some(error) = answer::icmp_error(router, &flight.packet, IcmpError::TimeExceeded) {
-            self.answer(now, now, flight, error);
+            self.answer(now, now, flight, error.into());
         }
         false
     }
@@ -338,8 +343,8 @@ impl Fabric {
             };
             return self.refuse(now, flight, index, reason, icmp, IcmpError::TooBig { mtu });
         }
-        for (piece, packet) in reassembly::split(flight.packet.clone(), mtu).into_iter().enumerate() {
-            let flight = Flight { packet, inside: None, ..flight };
+        for (piece, packet) in reassembly::split((*flight.packet).clone(), mtu).into_iter().enumerate() {
+            let flight = Flight { packet: packet.into(), inside: None, ..flight };
             let judgement = match piece {
                 0 => judgement,
                 _ => self.link(index).judge(now, &flight.packet, &passage),
@@ -367,7 +372,7 @@ impl Fabric {
         if icmp == IcmpPolicy::Allowed {
             let router = self.topology.elements[index].router(flight.packet.src.is_ipv6());
             if let Some(error) = answer::icmp_error(router, &flight.packet, error) {
-                self.answer(back, now, &flight, error);
+                self.answer(back, now, &flight, error.into());
             }
         }
     }
@@ -427,7 +432,7 @@ impl Fabric {
             Verdict::Drop { reason, answer } => {
                 self.tell_drop(Some(index), Some(direction), reason, &flight.packet);
                 if let Some(packet) = answer {
-                    self.answer(now, now, &flight, *packet);
+                    self.answer(now, now, &flight, packet);
                 }
                 None
             }
@@ -467,7 +472,7 @@ impl Fabric {
             let to = self.final_host(&packet);
             let place = Place::OnRoute { route, cursor, direction };
             let ends = Ends { from: None, to };
-            self.travel(now, Flight { packet, ends, place, inside: None, met_link: false });
+            self.travel(now, Flight { packet: packet.into(), ends, place, inside: None, met_link: false });
         }
     }
 

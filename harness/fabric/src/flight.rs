@@ -12,7 +12,7 @@ use crate::scope::Ends;
 /// A packet and where it is.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub packet: Packet,
+    pub packet: Box<Packet>,
     pub ends: Ends,
     pub place: Place,
     /// The link that it is in, and its direction there: its books wait for the packet to come out.

@@ -166,8 +166,8 @@ impl Middlebox {
             return Verdict::Pass;
         }
         if matches!(packet.body, Body::Fragment(_)) {
-            match self.reassembler.push(now, packet.clone()) {
-                Some(whole) => *packet = whole,
+            match self.reassembler.push(now, packet.clone().into()) {
+                Some(whole) => *packet = *whole,
                 None => return Verdict::Hold { given_up: self.reassembler.expire(now) },
             }
         }

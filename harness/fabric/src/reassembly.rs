@@ -80,7 +80,7 @@ pub struct Reassembler {
 
 impl Reassembler {
     /// Takes a packet. Gives it back if it is no fragment; gives the whole packet if this was its last missing piece.
-    pub fn push(&mut self, now: SimTime, packet: Packet) -> Option<Packet> {
+    pub fn push(&mut self, now: SimTime, packet: Box<Packet>) -> Option<Box<Packet>> {
         let Body::Fragment(piece) = &packet.body else { return Some(packet) };
         let key = (packet.src, packet.dst, piece.protocol, packet.id);
         let (offset, end, more) = (piece.offset, usize::from(piece.offset) + piece.data.len(), piece.more);
@@ -96,7 +96,7 @@ impl Reassembler {
         }
         let malformed = len == 0 || end > PAYLOAD_MAX || (more && !len.is_multiple_of(8));
         if malformed || pending.contradicts(offset, end, more) {
-            self.given_up.push(packet);
+            self.given_up.push(*packet);
             self.give_up(key);
             return None;
         }
@@ -105,7 +105,7 @@ impl Reassembler {
         if !more {
             pending.total = Some(end);
         }
-        pending.pieces.insert(offset, packet);
+        pending.pieces.insert(offset, *packet);
         if pending.total == Some(pending.bytes) {
             return self.join(key);
         }
@@ -152,7 +152,7 @@ impl Reassembler {
     }
 
     /// All pieces are there.
-    fn join(&mut self, key: Key) -> Option<Packet> {
+    fn join(&mut self, key: Key) -> Option<Box<Packet>> {
         let pending = self.remove(key)?;
         let pieces: Vec<Packet> = pending.pieces.into_values().collect();
         let mut data = Vec::with_capacity(pending.bytes);
@@ -165,7 +165,7 @@ impl Reassembler {
         let fragment = Fragment { protocol: key.2, offset: 0, more: false, data: data.into() };
         let mut whole = Packet { body: Body::Fragment(fragment), corrupt, ..pieces[0].clone() };
         match wire::unwrap_whole(&mut whole) {
-            Ok(()) => Some(whole),
+            Ok(()) => Some(Box::new(whole)),
             Err(_) => {
                 self.given_up.extend(pieces);
                 None

@@ -157,7 +157,7 @@ fn too_big(icmp: IcmpPolicy, v6: bool) -> (LinkBooks, Option<(SimTime, Packet)>)
     let (a, b, payload) = if v6 { (ip6(0), ip6(1), 1440) } else { (ip(0), ip(1), 1460) };
     net.send(tcp(at(a, 4000), at(b, 80), ACK, payload));
     net.run_for(secs(1));
-    let heard = net.delivered.first().map(|(time, delivery)| (*time, delivery.packet.clone()));
+    let heard = net.delivered.first().map(|(time, delivery)| (*time, (*delivery.packet).clone()));
     (net.forward_books(), heard)
 }
 
@@ -203,14 +203,14 @@ fn a_packet_without_df_is_cut_and_can_be_put_together_again() {
     net.run_for(secs(1));
     // 4008 bytes in pieces of 1376.
     assert_eq!(net.forward_books(), books(3, 3, &[]));
-    let pieces: Vec<Packet> = net.delivered.iter().map(|(_, delivery)| delivery.packet.clone()).collect();
+    let pieces: Vec<Packet> = net.delivered.iter().map(|(_, delivery)| (*delivery.packet).clone()).collect();
     assert!(pieces.iter().all(|piece| piece.wire_len() <= 1400));
     // In any order.
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let mut reassembler = Reassembler::default();
-        let outcome: Vec<Option<Packet>> =
-            order.iter().map(|&n: &usize| reassembler.push(net.now, pieces[n].clone())).collect();
-        assert_eq!(outcome, [None, None, Some(whole.clone())]);
+        let outcome: Vec<Option<Box<Packet>>> =
+            order.iter().map(|&n: &usize| reassembler.push(net.now, pieces[n].clone().into())).collect();
+        assert_eq!(outcome, [None, None, Some(whole.clone().into())]);
         assert_eq!(reassembler.next_deadline(), None);
     }
 }
@@ -222,8 +222,8 @@ fn fragments_of_fragments_fit_together() {
     let pieces: Vec<Packet> = split(whole.clone(), 1400).into_iter().flat_map(|piece| split(piece, 600)).collect();
     assert!(pieces.iter().all(|piece| piece.wire_len() <= 600));
     let mut reassembler = Reassembler::default();
-    let last = pieces.into_iter().rev().map(|piece| reassembler.push(SimTime::ZERO, piece)).last();
-    assert_eq!(last, Some(Some(whole)));
+    let last = pieces.into_iter().rev().map(|piece| reassembler.push(SimTime::ZERO, piece.into())).last();
+    assert_eq!(last, Some(Some(whole.into())));
 }
 
 #[test]
@@ -231,16 +231,16 @@ fn fragments_wait_for_thirty_seconds_and_overlaps_are_refused() {
     let whole = Packet { dont_fragment: false, ..udp(at(ip(0), 1), at(ip(1), 2), 3000) };
     let pieces = split(whole.clone(), 1400);
     let mut reassembler = Reassembler::default();
-    assert_eq!(reassembler.push(t(0), pieces[0].clone()), None);
-    assert_eq!(reassembler.push(t(5), pieces[0].clone()), None, "a copy is ignored");
+    assert_eq!(reassembler.push(t(0), pieces[0].clone().into()), None);
+    assert_eq!(reassembler.push(t(5), pieces[0].clone().into()), None, "a copy is ignored");
     assert_eq!(reassembler.next_deadline(), Some(t(30_000)));
     assert_eq!(reassembler.expire(t(29_999)), []);
     assert_eq!(reassembler.expire(t(30_000)), [pieces[0].clone()]);
     assert_eq!(reassembler.next_deadline(), None);
 
     let overlapping = split(whole, 800)[1].clone();
-    assert_eq!(reassembler.push(t(0), pieces[0].clone()), None);
-    assert_eq!(reassembler.push(t(1), overlapping.clone()), None);
+    assert_eq!(reassembler.push(t(0), pieces[0].clone().into()), None);
+    assert_eq!(reassembler.push(t(1), overlapping.clone().into()), None);
     assert_eq!(reassembler.expire(t(1)), [overlapping, pieces[0].clone()]);
 }
 
@@ -251,7 +251,7 @@ fn the_oldest_fragments_make_room_for_new_ones() {
     for id in 0..129 {
         let whole = Packet { dont_fragment: false, id, ..udp(at(ip(0), 1), at(ip(1), 2), 60_000) };
         let first = split(whole, 32_768 + 20).swap_remove(0);
-        assert_eq!(reassembler.push(t(u64::from(id)), first), None);
+        assert_eq!(reassembler.push(t(u64::from(id)), first.into()), None);
     }
     let given_up: Vec<u32> = reassembler.expire(t(200)).iter().map(|piece| piece.id).collect();
     assert_eq!(given_up, [0]);

@@ -350,7 +350,7 @@ fn fragments_are_put_together_before_they_are_translated() {
     let big = Packet { dont_fragment: false, ..udp(inner(), server(), 1400) };
     let arrived = net.exchange(big.clone());
     let expected = Packet { src: nat_ip(), ttl: 63, ..big };
-    assert_eq!(arrived.into_iter().map(|delivery| delivery.packet).collect::<Vec<_>>(), [expected]);
+    assert_eq!(arrived.into_iter().map(|delivery| *delivery.packet).collect::<Vec<_>>(), [expected]);
 }
 
 #[test]

@@ -126,10 +126,10 @@ proptest! {
             let back = parse(&emit(piece));
             prop_assert_eq!(back.as_ref(), Ok(piece));
             if copies[number] && number != last {
-                prop_assert_eq!(reassembler.push(SimTime::ZERO, piece.clone()), None);
+                prop_assert_eq!(reassembler.push(SimTime::ZERO, piece.clone().into()), None);
             }
-            let whole = reassembler.push(SimTime::ZERO, piece.clone());
-            prop_assert_eq!(whole, (number == last).then(|| packet.clone()));
+            let whole = reassembler.push(SimTime::ZERO, piece.clone().into());
+            prop_assert_eq!(whole, (number == last).then(|| packet.clone().into()));
         }
         prop_assert_eq!(reassembler.next_deadline(), None);
         prop_assert_eq!(reassembler.expire(SimTime::FAR_FUTURE), vec![]);

@@ -390,7 +390,7 @@ impl Kernel {
         self.fabric_touched = true;
     }
 
-    fn deliver(&mut self, host: HostId, packet: Packet) {
+    fn deliver(&mut self, host: HostId, packet: Box<Packet>) {
         let info = packet.info();
         if self.hosts[host.index()].power == Power::Off {
             let reason = DropReason::HostDown;

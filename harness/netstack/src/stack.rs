@@ -100,9 +100,9 @@ pub struct Netstack {
     icmp_limit: icmp::RateLimit,
     packet_id: u32,
     /// Packets for the network.
-    outbox: VecDeque<Packet>,
+    outbox: VecDeque<Box<Packet>>,
     /// Packets for the host itself.
-    loopback: VecDeque<Packet>,
+    loopback: VecDeque<Box<Packet>>,
     /// The time when work last came in that waits for [`Netstack::poll_transmit`] or [`Netstack::on_timer`].
     told: SimTime,
     wakeups: WakeQueue,
@@ -142,8 +142,8 @@ impl Netstack {
     // ---- the network's side ----
 
     /// A packet came from the network.
-    pub fn on_packet(&mut self, now: SimTime, packet: Packet) {
-        self.receive_from_network(now, packet);
+    pub fn on_packet(&mut self, now: SimTime, packet: impl Into<Box<Packet>>) {
+        self.receive_from_network(now, packet.into());
     }
 
     /// Does what is due at `now`, loopback traffic included.
@@ -173,7 +173,7 @@ impl Netstack {
     }
 
     /// The next packet for the network. Loopback traffic never comes out here: the stack keeps it.
-    pub fn poll_transmit(&mut self, now: SimTime) -> Option<Packet> {
+    pub fn poll_transmit(&mut self, now: SimTime) -> Option<Box<Packet>> {
         loop {
             if let Some(packet) = self.outbox.pop_front() {
                 return Some(packet);
@@ -190,7 +190,7 @@ impl Netstack {
             self.transmit_queued(now, flow);
             true
         } else if let Some(packet) = self.loopback.pop_front() {
-            self.receive(now, packet);
+            self.receive(now, &packet);
             true
         } else {
             false

@@ -184,7 +184,7 @@ impl World {
         self.peer.work(&mut self.there);
         self.peer.poll(self.now);
         while let Some(packet) = self.stack.poll_transmit(self.now) {
-            self.path.send(self.now, Direction::ToPeer, packet);
+            self.path.send(self.now, Direction::ToPeer, *packet);
         }
         while let Some(packet) = self.peer.poll_transmit() {
             self.path.send(self.now, Direction::ToStack, packet);

@@ -149,7 +149,7 @@ impl Netstack {
         }
     }
 
-    fn send_segment(&mut self, now: SimTime, mut packet: Packet) {
+    fn send_segment(&mut self, now: SimTime, mut packet: Box<Packet>) {
         // A path that claims less than `min_pmtu` is fragmented on the way (Linux `ip_dont_fragment`).
         if self.known_path_mtu(now, packet.dst).is_some_and(|known| known.locked) {
             packet.dont_fragment = false;
@@ -225,7 +225,7 @@ impl Netstack {
         let reset = TcpSegment { src_port, dst_port, seq, ack, flags, ..TcpSegment::default() };
         self.send_segment(
             now,
-            Packet {
+            Box::new(Packet {
                 src: local.ip(),
                 dst: remote.ip(),
                 ttl: self.default_ttl(),
@@ -234,17 +234,17 @@ impl Netstack {
                 ecn: 0,
                 body: Body::Tcp(reset),
                 corrupt: false,
-            },
+            }),
         );
     }
 }
 
 /// The packet around a connection's segment.
-fn packet_of(flow: &mut Flow, transmit: Transmit) -> Packet {
+fn packet_of(flow: &mut Flow, transmit: Transmit) -> Box<Packet> {
     let Transmit { segment, dont_fragment } = transmit;
     let id = u32::from(flow.next_ip_id);
     flow.next_ip_id = flow.next_ip_id.wrapping_add(1);
-    Packet {
+    Box::new(Packet {
         src: flow.tuple.local.ip(),
         dst: flow.tuple.remote.ip(),
         ttl: flow.ttl,
@@ -253,5 +253,5 @@ fn packet_of(flow: &mut Flow, transmit: Transmit) -> Packet {
         ecn: 0,
         body: Body::Tcp(segment),
         corrupt: false,
-    }
+    })
 }

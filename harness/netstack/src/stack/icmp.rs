@@ -188,6 +188,6 @@ impl Netstack {
             corrupt: false,
         };
         let mtu = self.interface_mtu_towards(dst);
-        self.send_packet(now, packet, mtu);
+        self.send_packet(now, packet.into(), mtu);
     }
 }

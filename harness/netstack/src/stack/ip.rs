@@ -76,21 +76,21 @@ impl Netstack {
     }
 
     /// Hands a packet to the network, or to the host itself; in pieces of `mtu` bytes if DF is clear.
-    pub(super) fn send_packet(&mut self, now: SimTime, packet: Packet, mtu: u32) {
+    pub(super) fn send_packet(&mut self, now: SimTime, packet: Box<Packet>, mtu: u32) {
         self.told = now;
         if self.is_local(packet.dst) {
             self.loopback.push_back(packet);
         } else if self.neighbours.is_silent(packet.dst) {
-            self.await_neighbour(now, packet);
+            self.await_neighbour(now, *packet);
         } else if packet.wire_len() > mtu as usize && !packet.dont_fragment {
-            self.outbox.extend(reassembly::split(packet, mtu));
+            self.outbox.extend(reassembly::split(*packet, mtu).into_iter().map(Box::new));
         } else {
             self.outbox.push_back(packet);
         }
     }
 
     /// A packet that came from the network, whole or a piece.
-    pub(super) fn receive_from_network(&mut self, now: SimTime, packet: Packet) {
+    pub(super) fn receive_from_network(&mut self, now: SimTime, packet: Box<Packet>) {
         // Linux drops what claims to come from the host itself ("martian"), and this host forwards nothing.
         if self.is_local(packet.src) || !self.addresses.contains(&packet.dst) {
             return self.report_drop(DropReason::NoRoute, packet.info());
@@ -99,17 +99,17 @@ impl Netstack {
         // The bits that changed may be in any piece: only the checksum of the whole tells.
         match whole {
             Some(packet) if packet.corrupt => self.report_drop(DropReason::BadChecksum, packet.info()),
-            Some(packet) => self.receive(now, packet),
+            Some(packet) => self.receive(now, &packet),
             None => {}
         }
     }
 
     /// A whole packet for this host.
-    pub(super) fn receive(&mut self, now: SimTime, packet: Packet) {
+    pub(super) fn receive(&mut self, now: SimTime, packet: &Packet) {
         match &packet.body {
             Body::Tcp(segment) => self.on_segment(now, packet.dst, packet.src, segment),
-            Body::Udp(datagram) => self.on_datagram(now, &packet, datagram),
-            Body::Icmp(message) => self.on_icmp(now, &packet, message),
+            Body::Udp(datagram) => self.on_datagram(now, packet, datagram),
+            Body::Icmp(message) => self.on_icmp(now, packet, message),
             Body::Fragment(piece) => panic!("{piece:?} was not put together"),
         }
     }

@@ -255,7 +255,7 @@ impl Netstack {
             }),
             corrupt: false,
         };
-        self.send_packet(now, packet, mtu);
+        self.send_packet(now, packet.into(), mtu);
         Ok(data.len())
     }
 

@@ -133,6 +133,7 @@ impl Net {
     pub fn drain(&mut self) {
         for side in [A, B] {
             while let Some(packet) = self.stacks[side as usize].poll_transmit(self.now) {
+                let packet = *packet;
                 self.trace.push(describe(self.now, &packet));
                 match (self.rule)(side, &packet) {
                     Fate::Pass => self.put_on_wire(side.other(), packet, SimDuration::ZERO),
