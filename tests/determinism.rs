@@ -103,6 +103,28 @@ fn the_environment_changes_nothing() {
     check(&bare, &crowded);
 }
 
+/// Its client retries, and once took up its tasks in another order when blocks of memory lay elsewhere.
+const ERRORS: &str = "scenarios/upstreams/refuses-and-errors.yaml";
+
+#[test]
+fn names_of_files_and_what_is_asked_for_change_nothing() {
+    let variant = ["--variant", "retries"];
+    let file = root().join(ERRORS);
+    let plain = runs(&[&[ERRORS], &variant[..]].concat(), |_| {});
+    let folder = tempfile::tempdir().expect("a folder");
+    let deep = folder.path().join("a folder with a long name, for files that do not last");
+    std::fs::create_dir(&deep).expect("a folder");
+    let captures = folder.path().to_str().expect("UTF-8");
+    for name in [file.to_str().expect("UTF-8"), "./././././././scenarios/upstreams/refuses-and-errors.yaml", ERRORS] {
+        for more in [&["--twice"][..], &["--pcap", captures], &["--jobs", "1"]] {
+            let other = runs(&[&[name], &variant[..], more].concat(), |command| {
+                command.env("TMPDIR", &deep);
+            });
+            check(&plain, &other);
+        }
+    }
+}
+
 #[test]
 fn the_working_directory_changes_nothing() {
     let here = runs(&[JITTERY], |_| {});

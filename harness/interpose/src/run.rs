@@ -12,7 +12,6 @@ use halfopen_kernel::Kernel;
 
 use crate::lookup::Memory;
 use crate::switch::{self, Handover};
-use crate::symbols::real;
 use crate::watchdog::{StuckReport, Watchdog};
 use crate::world::{self, World, enter, in_libc};
 use crate::{symbols, threads, traps};
@@ -76,33 +75,16 @@ pub fn run(setup: Setup) -> Finished {
     Finished { kernel: world::finish().kernel }
 }
 
-/// Where threads get their memory, so that each run gets the same addresses. glibc gives new threads heaps of their own up to
-/// a limit, and then one of those that are there, whichever is not in use at the moment.
+/// Each thread gets a heap of its own, so that each run gets the same addresses: what stands in the heap that the process
+/// began with, and where, depends on the names of files, on the request, and on other threads of a test binary. glibc would
+/// give new threads heaps of their own up to a limit, and then one of those that are there, whichever is not in use at the
+/// moment.
 ///
-/// In a process that began with this thread, all threads get the one heap there is: one of them runs at a time, so that more
-/// would only cost memory and system calls. It grows by large steps and gives nothing back: the process is good for one
-/// run. Elsewhere (a thread of a test's) the first heap is also that of threads that are not part of the run: each
-/// thread gets its own.
+/// Programs do tell addresses apart: with one heap for all, a client that retries took up its tasks in another order when
+/// the scenario was given by a longer path.
 fn settle_heaps() {
-    /// By how many bytes the heap grows.
-    const STEP_BYTES: i32 = 4 << 20;
-    /// Larger blocks are mapped each on its own: the most that glibc allows on 64 bits (`DEFAULT_MMAP_THRESHOLD_MAX`).
-    const MAPPED_BYTES: i32 = 32 << 20;
-    /// Never.
-    const TRIM_BYTES: i32 = i32::MAX;
-    // SAFETY: they take nothing.
-    let is_first = unsafe { real::gettid() == real::getpid() };
-    let own = [(libc::M_ARENA_MAX, i32::MAX)];
-    let shared = [
-        (libc::M_ARENA_MAX, 1),
-        (libc::M_TOP_PAD, STEP_BYTES),
-        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES),
-        (libc::M_TRIM_THRESHOLD, TRIM_BYTES),
-    ];
-    for &(setting, value) in if is_first { &shared[..] } else { &own[..] } {
-        // SAFETY: two numbers; a libc that does not know the setting says so and changes nothing.
-        unsafe { libc::mallopt(setting, value) };
-    }
+    // SAFETY: two numbers; a libc that does not know the setting says so and changes nothing.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, i32::MAX) };
 }
 
 /// The life of a host's main thread, once it has the baton.
