@@ -1,7 +1,7 @@
 //! UDP and TCP through the kernel: two hosts, 1 ms apart each way.
 
 use halfopen_core::event::EndReason;
-use halfopen_core::{Errno, Event};
+use halfopen_core::{Errno, Event, SimTime};
 use halfopen_kernel::{
     Address, Call, Domain, EPOLLET, Fd, HostConfig, KernelConfig, MsgFlags, Scheduling, SocketType, Step,
 };
@@ -664,6 +664,27 @@ fn a_deadlock_names_the_connection() {
     server t0: recv on fd 1048577 (tcp 10.0.0.2:80 -> 10.0.0.1:PORT)
     client t1: recv on fd 1114112 (tcp 10.0.0.1:PORT -> 10.0.0.2:80)
     ");
+}
+
+#[test]
+fn time_stands_still_where_a_timer_was_of_no_use() {
+    let mut world = World::new();
+    world.host("server", "10.0.0.2", |sys| async move {
+        let listener = listener(&sys, false);
+        let fd = accept(&sys, listener).await;
+        sys.read(fd, 9).await.unwrap();
+        let _ = sys.read(fd, 9).await;
+    });
+    world.host("client", "10.0.0.1", |sys| async move {
+        let fd = connected(&sys).await;
+        sys.write(fd, b"ping").await.unwrap();
+        let _ = sys.read(fd, 9).await;
+    });
+    let EndReason::Deadlock { .. } = world.run() else { panic!("no deadlock") };
+    // The last packet is the acknowledgement of the write, which stopped the timer that would have repeated it.
+    let delivered = |(at, event): &(SimTime, Event)| matches!(event, Event::PacketDelivered { .. }).then_some(*at);
+    let last = world.log.events().iter().filter_map(delivered).last();
+    assert_eq!(Some(world.kernel(|kernel| kernel.now())), last);
 }
 
 /// Ephemeral ports are the stack's own affair.
