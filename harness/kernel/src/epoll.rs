@@ -50,7 +50,7 @@ pub enum EpollOp {
     Delete,
 }
 
-/// An item as an epoll instance has it and the description that it watches knows of it.
+/// What a description knows of an item that watches it: in which epoll instance, and where there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Watcher {
     epoll: FileId,

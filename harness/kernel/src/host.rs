@@ -47,7 +47,7 @@ pub(crate) struct Host {
     pub(crate) random: Stream,
     pub(crate) clock_offset_nanos: i64,
     pub(crate) started_at: SimTime,
-    /// The deadline of its stack.
+    /// Where its stack stands in the timeline: never later than its deadline (see [`Kernel::next_due`]).
     pub(crate) timer: Option<TimerId>,
     /// Threads that have not ended.
     pub(crate) threads: BTreeSet<Tid>,

@@ -139,7 +139,7 @@ impl Timeline {
         }
     }
 
-    /// The host whose stack is all that is due next.
+    /// The first of the stacks, if nothing but stacks is due next.
     pub(crate) fn first_stack(&self) -> Option<HostId> {
         let (&(at, ..), due) = self.entries.first_key_value()?;
         match due {

@@ -1,9 +1,9 @@
 //! One host's IP stack: its sockets, its connections, and what it says to the network.
 //!
 //! [`Netstack`] is driven by four verbs on the network's side ([`Netstack::on_packet`], [`Netstack::on_timer`],
-//! [`Netstack::poll_transmit`], [`Netstack::next_deadline`]) and by the program's calls, none of which blocks. After
-//! any of them, [`Netstack::poll_transmit`], [`Netstack::poll_wakeup`] and [`Netstack::poll_event`] tell what came of
-//! it, until each says `None`.
+//! [`Netstack::poll_transmit`], [`Netstack::next_deadline`], of which [`Netstack::quiet_until`] is a cheap lower bound)
+//! and by the program's calls, none of which blocks. After any of them, [`Netstack::poll_transmit`],
+//! [`Netstack::poll_wakeup`] and [`Netstack::poll_event`] tell what came of it, until each says `None`.
 //!
 //! Suggested reading order: `table` (what a socket is), `flows` (what a connection is besides its state machine),
 //! `demux` (which segment belongs to which), `calls`, `listener`, `udp`, `ip`, `icmp`, `pmtu`, `neighbour`.

@@ -77,7 +77,7 @@ impl Netstack {
         self.settle(now, id, Seen { readiness: Readiness::NONE, state });
     }
 
-    /// Compares a connection with what it was: events, wake-ups, its place in the tables, its deadline.
+    /// Compares a connection with what it was: events, wake-ups, its place in the tables, its alarm.
     fn settle(&mut self, now: SimTime, id: FlowId, before: Seen) {
         let flow = self.flows.get_mut(id);
         while let Some(event) = flow.connection.poll_event() {

@@ -1,4 +1,4 @@
-//! The table of TCP connections: by tuple, by deadline, and in a queue where they have something to send.
+//! The table of TCP connections: by tuple, and in a queue where they have something to send.
 //!
 //! Each touch of a connection looks it up several times, so it is found by its slot and its tuple by a hash.
 //!

@@ -10,8 +10,8 @@
 //! `close`. Beside them stand the parts that know no connection: `rtt`, `congestion`, `sendbuf`, `recvbuf`,
 //! `reassembly`, `pmtu`, `timers`, `space`.
 //!
-//! Where a rule is Linux's and not an RFC's, the comment names the Linux function; measured figures are in the fidelity
-//! notes (docs). Timers use nominal values: Linux rounds them up to its timer wheel, by at most 6.25 %.
+//! Where a rule is Linux's and not an RFC's, the comment names the Linux function; what was measured is in docs/fidelity.md.
+//! Timers use nominal values: Linux rounds them up to its timer wheel, by at most 6.25 %.
 //!
 //! Left out on purpose: urgent data, ECN, Fast Open, ACK compression, and the deferral of small TSO bundles.
 
