@@ -108,11 +108,11 @@ fn pushes_stand_where_linux_sets_them(cases: &[Case]) -> Result<(), Failed> {
     for case in cases.iter().filter(|case| case.differs.is_none() && case.name != CUT_ELSEWHERE) {
         let linux = recorded(case)?;
         let simulated = Side::Simulated.run(case).map_err(|error| format!("{error:?}"))?.trace;
-        for host in 0..HOSTS.len() {
+        for (host, name) in HOSTS.iter().enumerate() {
             let (expected, actual) = (pushes(&linux, host), pushes(&simulated, host));
             segments += expected.len();
             if expected != actual {
-                return Err(format!("{}, host {}:\n{expected:?}\n{actual:?}", case.name, HOSTS[host]).into());
+                return Err(format!("{}, host {name}:\n{expected:?}\n{actual:?}", case.name).into());
             }
         }
     }
