@@ -683,7 +683,7 @@ fn time_stands_still_where_a_timer_was_of_no_use() {
     let EndReason::Deadlock { .. } = world.run() else { panic!("no deadlock") };
     // The last packet is the acknowledgement of the write, which stopped the timer that would have repeated it.
     let delivered = |(at, event): &(SimTime, Event)| matches!(event, Event::PacketDelivered { .. }).then_some(*at);
-    let last = world.log.events().iter().filter_map(delivered).last();
+    let last = world.log.events().iter().rev().find_map(delivered);
     assert_eq!(Some(world.kernel(|kernel| kernel.now())), last);
 }
 
