@@ -7,10 +7,8 @@ use halfopen_core::id::FaultId;
 use halfopen_core::{Event, EventSink, HostId, SimDuration, SimTime};
 use halfopen_fabric::fabric::Fabric;
 use halfopen_fabric::fault::FaultKind as NetFaultKind;
-use halfopen_kernel::{
-    HostConfig, HostsFile, Kernel, KernelConfig, ResolverConfig, Scheduling, Step, StubCache, Trigger,
-};
-use halfopen_scenario::plan::{self, FaultKind, FaultPlan, HostPlan, Plan, ResolverPlan, Role, When};
+use halfopen_kernel::{HostConfig, HostsFile, Kernel, KernelConfig, Scheduling, Step, Trigger};
+use halfopen_scenario::plan::{self, FaultKind, FaultPlan, HostPlan, Plan, Role, When};
 
 use crate::condition;
 use crate::dns;
@@ -70,43 +68,10 @@ fn host_config(host: &HostPlan, hosts_file: HostsFile) -> HostConfig {
         interface_mtu: host.interface_mtu,
         silent_link: None,
         sysctls: host.sysctls.clone(),
-        resolver: resolver_config(&host.resolver),
+        resolver: host.resolver.clone(),
         hosts_file,
         clock_offset_nanos: host.clock_offset_nanos,
         fd_limit: host.fd_limit,
-    }
-}
-
-fn resolver_config(resolver: &ResolverPlan) -> ResolverConfig {
-    let ResolverPlan {
-        nameservers,
-        search,
-        ndots,
-        timeout,
-        attempts,
-        rotate,
-        single_request,
-        single_request_reopen,
-        use_vc,
-        cache,
-    } = resolver.clone();
-    let cache = match cache {
-        plan::StubCache::None => StubCache::None,
-        plan::StubCache::Ttl => StubCache::Ttl,
-        plan::StubCache::Forever => StubCache::Forever,
-        plan::StubCache::Fixed(span) => StubCache::Fixed(span),
-    };
-    ResolverConfig {
-        nameservers,
-        search,
-        ndots,
-        timeout,
-        attempts,
-        rotate,
-        single_request,
-        single_request_reopen,
-        use_vc,
-        cache,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use halfopen_core::{SimDuration, SimTime};
+use halfopen_core::{ResolverConfig, SimTime};
 use halfopen_netstack::Sysctls;
 use halfopen_netstack::stack::SilentLink;
 
@@ -31,63 +31,6 @@ pub struct KernelConfig {
     /// Nothing happens at this instant or later: the run ends with
     /// [`EndReason::TimeLimit`](halfopen_core::event::EndReason::TimeLimit).
     pub time_limit: SimTime,
-}
-
-/// How a host's C library caches names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum StubCache {
-    /// glibc: no cache at all.
-    #[default]
-    None,
-    /// Honours the TTL of the answer.
-    Ttl,
-    /// The old JVM: an answer is kept for ever.
-    Forever,
-    /// The new JVM: an answer is kept this long, whatever its TTL.
-    Fixed(SimDuration),
-}
-
-/// resolv.conf(5).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ResolverConfig {
-    /// `nameserver` lines, in order.
-    pub nameservers: Vec<IpAddr>,
-    /// The `search` list.
-    pub search: Vec<String>,
-    /// `options ndots:`.
-    pub ndots: u32,
-    /// `options timeout:`, for each attempt at each server.
-    pub timeout: SimDuration,
-    /// `options attempts:`.
-    pub attempts: u32,
-    /// `options rotate`.
-    pub rotate: bool,
-    /// `options single-request`.
-    pub single_request: bool,
-    /// `options single-request-reopen`.
-    pub single_request_reopen: bool,
-    /// `options use-vc`: TCP only.
-    pub use_vc: bool,
-    /// What the C library, or a runtime above it, remembers.
-    pub cache: StubCache,
-}
-
-impl Default for ResolverConfig {
-    /// What resolv.conf(5) says of an empty file, and no server.
-    fn default() -> ResolverConfig {
-        ResolverConfig {
-            nameservers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: SimDuration::from_secs(5),
-            attempts: 2,
-            rotate: false,
-            single_request: false,
-            single_request_reopen: false,
-            use_vc: false,
-            cache: StubCache::None,
-        }
-    }
 }
 
 /// One host: a process, its kernel and its one interface.

@@ -11,12 +11,12 @@ use halfopen_netstack::Netstack;
 use halfopen_netstack::socket::SocketId;
 use halfopen_netstack::stack::StackConfig;
 
-use crate::Kernel;
-use crate::config::{HostConfig, ResolverConfig};
+use crate::config::HostConfig;
 use crate::fd::{Fd, FdTable};
 use crate::file::{FileId, FileKind};
 use crate::scheduler::WaitKey;
 use crate::timeline::{Due, TimerId};
+use crate::{Kernel, ResolverConfig};
 
 /// How much of a host is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

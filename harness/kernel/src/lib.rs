@@ -43,10 +43,11 @@ use halfopen_core::{Errno, HostId, SimTime};
 use halfopen_fabric::fabric::Fabric;
 
 pub use clock::{CREEP, CREEP_UNITS_CALL, CREEP_UNITS_MAX, Clock, UPTIME_AT_START_NANOS, YIELD};
-pub use config::{HostConfig, KernelConfig, ResolverConfig, Scheduling, StubCache};
+pub use config::{HostConfig, KernelConfig, Scheduling};
 pub use epoll::{EPOLL_NESTS_MAX, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EpollEvent, EpollOp};
 pub use fd::{FD_BASE, FDS_PER_HOST, Fd};
 pub use futex::FutexTimeout;
+pub use halfopen_core::{ResolverConfig, StubCache};
 pub use hosts_file::HostsFile;
 pub use pipe::{PIPE_BUF_BYTES, PIPE_CAPACITY_BYTES};
 pub use poll::{POLLNVAL, POLLRDNORM, POLLWRNORM, PollFd};

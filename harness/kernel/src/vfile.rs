@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use halfopen_core::HostId;
 
 use crate::Kernel;
-use crate::config::ResolverConfig;
+use crate::ResolverConfig;
 use crate::{hosts_file, resolver};
 
 /// /etc/nsswitch.conf: what getaddrinfo here does.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use halfopen_core::id::FaultId;
-use halfopen_core::{HostId, Ratio, SimDuration, SimTime, Stream};
+use halfopen_core::{HostId, Ratio, ResolverConfig, SimDuration, SimTime, Stream};
 use halfopen_fabric::config::FabricConfig;
 use halfopen_fabric::fault::NetFault;
 use halfopen_netstack::Sysctls;
@@ -98,52 +98,13 @@ pub struct HostPlan {
     /// MTU of its one interface besides loopback, in bytes.
     pub interface_mtu: u32,
     /// How it looks names up.
-    pub resolver: ResolverPlan,
+    pub resolver: ResolverConfig,
     /// How far its wall clock is off, in nanoseconds; negative is late.
     pub clock_offset_nanos: i64,
     /// When its main begins to run.
     pub start_at: SimTime,
     /// Descriptors its process may have (RLIMIT_NOFILE).
     pub fd_limit: u32,
-}
-
-/// How a host looks names up: resolv.conf(5) and a cache.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ResolverPlan {
-    /// Servers in the order of asking.
-    pub nameservers: Vec<IpAddr>,
-    /// Domains to append to short names.
-    pub search: Vec<String>,
-    /// Names with fewer dots are tried with the search list first.
-    pub ndots: u32,
-    /// How long to wait for an answer of one server.
-    pub timeout: SimDuration,
-    /// How often to go through the servers.
-    pub attempts: u32,
-    /// Servers take turns.
-    pub rotate: bool,
-    /// A and AAAA are asked one after the other.
-    pub single_request: bool,
-    /// The second question gets a new socket.
-    pub single_request_reopen: bool,
-    /// Questions go over TCP.
-    pub use_vc: bool,
-    /// What the host remembers of answers.
-    pub cache: StubCache,
-}
-
-/// What a host remembers of DNS answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum StubCache {
-    /// Nothing, as glibc.
-    #[default]
-    None,
-    /// Each answer for its TTL.
-    Ttl,
-    /// Each answer for ever: the old JVM.
-    Forever,
-    /// Each answer this long, whatever its TTL: the new JVM.
-    Fixed(SimDuration),
 }
 
 /// The DNS zone and the server for it.

@@ -5,10 +5,10 @@ mod common;
 use std::net::IpAddr;
 
 use common::{digest, plan, plans};
-use halfopen_core::{Ratio, SimDuration, SimTime};
+use halfopen_core::{Ratio, ResolverConfig, SimDuration, SimTime, StubCache};
 use halfopen_fabric::config::{ClampMss, Delay, ElementKind, LatePacket, Opens, QueueLimit};
 use halfopen_scenario::Plan;
-use halfopen_scenario::plan::{Arrival, Extent, PhasePlan, ResolverPlan, Role, Spread, StubCache, When};
+use halfopen_scenario::plan::{Arrival, Extent, PhasePlan, Role, Spread, When};
 use halfopen_scenario::value::Distribution;
 
 const EXAMPLE: &str = r"
@@ -151,7 +151,7 @@ hosts:
     assert_eq!((web.interface_mtu, web.clock_offset_nanos, web.fd_limit), (9001, -3_000_000_000, 64));
     assert_eq!(web.start_at, SimTime::from_nanos(5_000_000_000));
     assert_eq!((web.sysctls.tcp_retries2, web.sysctls.tcp_rmem), (6, [4096, 8192, 16384]));
-    let expected = ResolverPlan {
+    let expected = ResolverConfig {
         nameservers: vec![IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 9, 9, 9])],
         search: vec!["svc.local".to_owned()],
         ndots: 5,

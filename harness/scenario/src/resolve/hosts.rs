@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use halfopen_core::{HostId, SimDuration, SimTime};
+use halfopen_core::{HostId, ResolverConfig, SimDuration, SimTime, StubCache};
 use halfopen_fabric::config::FabricConfig;
 use halfopen_netstack::Sysctls;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
 use crate::language::{self, HOSTS_MAX};
 use crate::node::{Entry, Node, Value};
-use crate::plan::{HostPlan, ResolverPlan, Role, StubCache};
+use crate::plan::{HostPlan, Role};
 use crate::read::{self, Fields, scalar};
 use crate::registry::{Kind, Registration};
 use crate::value::{Params, parse_duration};
@@ -245,19 +245,8 @@ fn sysctl_text(node: &Node) -> Option<String> {
 }
 
 /// resolv.conf(5)'s defaults where the file says nothing. Servers come later: they may be hosts.
-fn resolver(fields: Option<&Fields<'_>>, diagnostics: &mut Diagnostics) -> ResolverPlan {
-    let mut plan = ResolverPlan {
-        nameservers: Vec::new(),
-        search: Vec::new(),
-        ndots: 1,
-        timeout: SimDuration::from_secs(5),
-        attempts: 2,
-        rotate: false,
-        single_request: false,
-        single_request_reopen: false,
-        use_vc: false,
-        cache: StubCache::None,
-    };
+fn resolver(fields: Option<&Fields<'_>>, diagnostics: &mut Diagnostics) -> ResolverConfig {
+    let mut plan = ResolverConfig::default();
     let Some(fields) = fields else { return plan };
     for node in fields.list("search", diagnostics) {
         plan.search.extend(diagnostics.accept(&node.span, scalar(node)).map(str::to_owned));
