@@ -163,8 +163,8 @@ impl Kernel {
         result
     }
 
-    /// Does something with a host's stack. What comes of it is brought out once the caller's thread waits, if it must:
-    /// over loopback a whole handshake may come of it, and its wake-up must find the thread waiting.
+    /// Does something with a host's stack. What comes of it is for the caller to pump out once its thread waits, if it
+    /// must: over loopback a whole handshake may come of it, and its wake-up must find the thread waiting.
     fn begin_with_stack<T>(
         &mut self,
         host: HostId,
@@ -174,12 +174,6 @@ impl Kernel {
         let result = act(&mut self.hosts[host.index()].netstack, now);
         self.touch(host);
         result
-    }
-
-    /// The end of a call that used [`Kernel::begin_with_stack`].
-    fn brought_out<T>(&mut self, outcome: Outcome<T>) -> Outcome<T> {
-        self.pump();
-        outcome
     }
 
     /// bind(2).
@@ -230,11 +224,13 @@ impl Kernel {
         match (self.inet(file), address) {
             (Some(_), Address::Inet(to)) => {
                 let outcome = self.connect_inet(fd, file, Some(*to), call);
-                self.brought_out(outcome)
+                self.pump();
+                outcome
             }
             (Some(_), Address::Unspecified) => {
                 let outcome = self.connect_inet(fd, file, None, call);
-                self.brought_out(outcome)
+                self.pump();
+                outcome
             }
             (Some(_), Address::Unix(_)) => Poll::Ready(Err(Errno::EAFNOSUPPORT)),
             (None, Address::Unix(name)) => self.connect_unix(fd, file, name, call),
@@ -350,7 +346,8 @@ impl Kernel {
             (false, to) => return self.send_unix(fd, file, data, to, fds, flags, call),
         };
         let outcome = self.send_inet(fd, file, data, to, flags, call);
-        self.brought_out(outcome)
+        self.pump();
+        outcome
     }
 
     fn send_inet(
@@ -398,7 +395,8 @@ impl Kernel {
             Err(errno) => Poll::Ready(Err(errno)),
             Ok(file) if self.inet(file).is_some() => {
                 let outcome = self.recv_inet(fd, file, buffer, flags, call);
-                self.brought_out(outcome)
+                self.pump();
+                outcome
             }
             Ok(file) => self.recv_unix(fd, file, buffer, flags, call),
         }
