@@ -18,6 +18,7 @@ mod record;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use halfopen_fidelity::case::{self, Case, HOSTS};
 use halfopen_fidelity::compare::{Difference, differences};
@@ -64,12 +65,13 @@ fn main() {
     if is_set("HALFOPEN_RECORD") {
         return record::record(cases, arguments.filter.as_deref().unwrap_or(""));
     }
+    let simulations: &'static [Simulation] = cases.iter().map(Simulation::of).collect::<Vec<_>>().leak();
     let mut trials: Vec<Trial> = Vec::new();
-    for case in cases {
-        trials.push(Trial::test(format!("simulated/{}", case.name), move || simulated(case)));
+    for simulation in simulations {
+        trials.push(Trial::test(format!("simulated/{}", simulation.case.name), move || simulated(simulation)));
     }
-    trials.push(Trial::test("page", move || page_is_true(cases)));
-    trials.push(Trial::test("pushes", move || pushes_stand_where_linux_sets_them(cases)));
+    trials.push(Trial::test("page", move || page_is_true(simulations)));
+    trials.push(Trial::test("pushes", move || pushes_stand_where_linux_sets_them(simulations)));
     let simulated = libtest_mimic::run(&arguments, trials);
     // Real time does not stand being disturbed: the real kernel runs when the processors have nothing else to do.
     let linux = live::run(cases, &arguments);
@@ -77,16 +79,31 @@ fn main() {
     linux.exit();
 }
 
+/// A case on the virtual kernel, run once by whoever looks first.
+struct Simulation {
+    case: &'static Case,
+    trace: OnceLock<Result<Trace, String>>,
+}
+
+impl Simulation {
+    fn of(case: &'static Case) -> Simulation {
+        Simulation { case, trace: OnceLock::new() }
+    }
+
+    fn trace(&self) -> Result<&Trace, Failed> {
+        let run = || Side::Simulated.run(self.case).map(|run| run.trace).map_err(|error| format!("{error:?}"));
+        self.trace.get_or_init(run).as_ref().map_err(Failed::from)
+    }
+}
+
 fn told(differences: &[Difference]) -> String {
     let one = |difference: &Difference| format!("{}\n{}\n", difference.what, difference.context);
     differences.iter().map(one).collect()
 }
 
-fn simulated(case: &Case) -> Result<(), Failed> {
-    let expected = recorded(case)?;
-    let actual = Side::Simulated.run(case).map_err(|error| format!("{error:?}"))?;
-    let found = differences(&expected, &actual.trace);
-    match (&case.differs, found.is_empty()) {
+fn simulated(simulation: &Simulation) -> Result<(), Failed> {
+    let found = differences(&recorded(simulation.case)?, simulation.trace()?);
+    match (&simulation.case.differs, found.is_empty()) {
         (None, true) | (Some(_), false) => Ok(()),
         (Some(_), true) => Err("is said to differ, and does not any more".into()),
         (None, false) => Err(format!("Linux | halfopen\n{}", told(&found)).into()),
@@ -99,17 +116,20 @@ const CUT_ELSEWHERE: &str = "loss/blip-30s-200ms-bulk";
 
 /// PSH on the very segments on which the recordings have it. It is no part of a comparison with a live run, since it
 /// follows from when ACKs come.
-fn pushes_stand_where_linux_sets_them(cases: &[Case]) -> Result<(), Failed> {
+fn pushes_stand_where_linux_sets_them(simulations: &[Simulation]) -> Result<(), Failed> {
     let pushes = |trace: &Trace, host| -> Vec<(String, bool)> {
         let sent = trace.column(host, Column::Out).filter(|entry| entry.what.starts_with("DATA"));
         sent.map(|entry| (entry.what.clone(), entry.note.contains("push"))).collect()
     };
     let mut segments = 0;
-    for case in cases.iter().filter(|case| case.differs.is_none() && case.name != CUT_ELSEWHERE) {
-        let linux = recorded(case)?;
-        let simulated = Side::Simulated.run(case).map_err(|error| format!("{error:?}"))?.trace;
+    for simulation in simulations {
+        let case = simulation.case;
+        if case.differs.is_some() || case.name == CUT_ELSEWHERE {
+            continue;
+        }
+        let (linux, simulated) = (recorded(case)?, simulation.trace()?);
         for (host, name) in HOSTS.iter().enumerate() {
-            let (expected, actual) = (pushes(&linux, host), pushes(&simulated, host));
+            let (expected, actual) = (pushes(&linux, host), pushes(simulated, host));
             segments += expected.len();
             if expected != actual {
                 return Err(format!("{}, host {name}:\n{expected:?}\n{actual:?}", case.name).into());
@@ -132,26 +152,25 @@ fn kernel_of(case: &Case) -> Option<String> {
 }
 
 /// The kernels of all recordings.
-fn recorded_kernel(cases: &[Case]) -> String {
-    let mut kernels: Vec<String> = cases.iter().filter_map(kernel_of).collect();
+fn recorded_kernel(simulations: &[Simulation]) -> String {
+    let mut kernels: Vec<String> = simulations.iter().filter_map(|one| kernel_of(one.case)).collect();
     kernels.sort();
     kernels.dedup();
     kernels.join(", ")
 }
 
-fn page_is_true(cases: &[Case]) -> Result<(), Failed> {
+fn page_is_true(simulations: &[Simulation]) -> Result<(), Failed> {
     let mut runs = Vec::new();
-    for case in cases {
-        let linux = recorded(case).ok();
-        let simulated = Side::Simulated.run(case).map_err(|error| format!("{error:?}"))?.trace;
-        let found = linux.as_ref().map(|linux| differences(linux, &simulated)).unwrap_or_default();
-        runs.push((case, linux, simulated, found));
+    for simulation in simulations {
+        let (linux, simulated) = (recorded(simulation.case).ok(), simulation.trace()?);
+        let found = linux.as_ref().map(|linux| differences(linux, simulated)).unwrap_or_default();
+        runs.push((simulation.case, linux, simulated, found));
     }
     let outcomes: Vec<Outcome> = runs
         .iter()
         .map(|(case, linux, simulated, differences)| Outcome { case, linux: linux.as_ref(), simulated, differences })
         .collect();
-    let text = page::render(&recorded_kernel(cases), &outcomes);
+    let text = page::render(&recorded_kernel(simulations), &outcomes);
     let path = root().join("../../docs/fidelity.md");
     if is_set("HALFOPEN_PAGE") {
         fs::write(&path, &text)?;
